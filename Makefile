@@ -1,0 +1,76 @@
+# Sluice. `make demo` shows it, `make test` proves it; both install what they need.
+
+CARGO ?= cargo
+DEMO_PACKAGES = postgresql haproxy prometheus prometheus-alertmanager
+NODE_PACKAGES = containerd runc containernetworking-plugins iptables nftables conntrack
+export SQLX_OFFLINE ?= true
+
+.PHONY: help demo test packages kubernetes build node test-node fmt lint docs bench bench-gates bench-analysis install clean
+
+help: ## What can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: packages build ## Six rollouts of a real service under real traffic, on this machine
+	$(or $(CARGO_TARGET_DIR),target)/debug/sluice demo
+
+packages: ## Install Postgres, HAProxy, Prometheus and Alertmanager where they are missing
+	scripts/packages $(DEMO_PACKAGES)
+
+kubernetes: ## Build the Kubernetes control plane for tests (once; cached)
+	@scripts/kubernetes >/dev/null
+
+build: ## Build the binary
+	@command -v $(CARGO) >/dev/null || { echo "cargo is needed: install Rust 1.94 or newer from https://rustup.rs" >&2; exit 1; }
+	$(CARGO) build --locked -p cli
+
+test: packages kubernetes build ## Run every test
+	$(CARGO) test --locked --workspace --exclude e2e --no-fail-fast
+	$(CARGO) test --locked -p e2e --lib
+	@# Tests of Kubernetes share one control plane as long as one of them runs.
+	$(CARGO) test --locked -p e2e --test kubernetes -- --test-threads=4
+	@# Most of an end-to-end test is waiting, so more of them than cores run at once.
+	$(CARGO) test --locked -p e2e --test it -- --test-threads=6
+	@# Not every host lets a node live in it; it says why. SLUICE_REQUIRE_NODE=1: then that is an error.
+	@code=0; scripts/in-namespace true || code=$$?; \
+	if [ "$$code" -eq 0 ]; then $(MAKE) test-node; \
+	elif [ "$$code" -eq 77 ] && [ -z "$(SLUICE_REQUIRE_NODE)" ]; then echo "The tests on a real node were left out: see above."; \
+	else exit "$$code"; fi
+
+node: kubernetes ## Install and build what a Kubernetes node needs: containerd, Kubernetes, a Gateway
+	scripts/packages $(NODE_PACKAGES)
+	@scripts/gateway >/dev/null
+
+test-node: node build ## Run the tests on a real Kubernetes node; they need root
+	@# There is no network in the namespace, so all is compiled before.
+	$(CARGO) test --locked -p e2e --test real_node --no-run
+	scripts/in-namespace $(CARGO) test --offline --locked -p e2e --test real_node -- --test-threads=2
+
+fmt: ## Check the formatting
+	$(CARGO) fmt --all --check
+
+lint: ## Check with clippy, warnings denied
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+docs: ## Build the documentation, warnings denied
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
+
+bench: packages ## Measure reaction times and idle cost; prints figures
+	$(CARGO) build --locked --release -p cli
+	$(CARGO) bench --locked -p e2e --bench reactions
+
+bench-kubernetes: packages kubernetes ## Measure speed and requests on Kubernetes; prints figures
+	$(CARGO) build --locked --release -p cli
+	$(CARGO) bench --locked -p e2e --bench kubernetes
+
+bench-gates: packages ## Judge real rollouts by statistical gates; prints figures
+	$(CARGO) build --locked --release -p cli
+	$(CARGO) bench --locked -p e2e --bench gates
+
+bench-analysis: ## Measure how often the gates are right; writes docs/analysis-benchmark.md
+	$(CARGO) bench --locked -p analysis --bench accuracy
+
+install: ## Install `sluice` for this user
+	$(CARGO) install --locked --path crates/cli
+
+clean: ## Remove what was built
+	$(CARGO) clean

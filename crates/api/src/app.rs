@@ -1,0 +1,88 @@
+//! Apps and their revisions.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::rollout::RolloutSummary;
+
+/// The app file as JSON; `app` and `project` inside it must agree with the path.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = Object)]
+pub struct PutApp(pub Value);
+
+/// An app.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AppView {
+    /// Its project.
+    pub project: String,
+    /// Its name inside the project.
+    pub app: String,
+    /// What the user wrote.
+    #[schema(value_type = Object)]
+    pub document: Value,
+    /// Grows with each edit; the ETag.
+    pub version: i64,
+    /// The revision that has the traffic at rest.
+    pub stable: Option<RevisionView>,
+    /// The rollout that is active or waits for its turn.
+    pub rollout: Option<RolloutSummary>,
+    /// When it was first applied.
+    pub created_at: Timestamp,
+    /// When it was last applied.
+    pub updated_at: Timestamp,
+}
+
+/// Asks to give an app's objects back to whoever owns them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReleaseRequest {
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What was given back, or would be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Released {
+    /// A sentence each; empty: nothing of Sluice was there.
+    pub done: Vec<String>,
+    /// Whether it was only looked at.
+    pub dry_run: bool,
+}
+
+/// An app in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AppSummary {
+    /// Its project.
+    pub project: String,
+    /// Its name inside the project.
+    pub app: String,
+    /// The revision that has the traffic at rest, e.g. `r7`.
+    pub stable: Option<String>,
+    /// The rollout that is active or waits for its turn.
+    pub rollout: Option<RolloutSummary>,
+    /// When it was last applied.
+    pub updated_at: Timestamp,
+}
+
+/// A revision of an app.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RevisionView {
+    /// `r7`.
+    pub revision: String,
+    /// What is run.
+    pub artifact: String,
+    /// A digest of its content, where it can be had.
+    pub digest: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: String,
+}

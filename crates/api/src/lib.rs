@@ -1,0 +1,29 @@
+//! Says what travels over the wire, for server, command line, tests and OpenAPI alike, and speaks
+//! it: [`Client`].
+//!
+//! Storage and wire evolve apart: what is computed is shown through views. Knows no database, no
+//! drivers and no web framework.
+
+mod app;
+mod client;
+mod event;
+mod hook;
+mod page;
+mod plan;
+mod problem;
+mod rollout;
+mod token;
+
+pub use app::{AppSummary, AppView, PutApp, ReleaseRequest, Released, RevisionView};
+pub use client::{Client, ClientError, Events, Found};
+pub use event::EventView;
+pub use hook::{Alert, AlertmanagerPayload, HookAnswer};
+pub use page::Page;
+pub use plan::{GateCheck, GateOutlook, PlanRequest, PlanView, StepPlan};
+pub use problem::{FieldProblem, PROBLEM_JSON, ProblemBody};
+pub use rollout::{
+    Approve, CommandRequest, Decision, Deploy, Explanation, GateView, InstanceView,
+    MeasurementView, OrderWord, RevisionTraffic, RolloutSummary, RolloutView, StepState, StepView,
+    TransitionView, WaitAnswer, Waiting, WhyEnded,
+};
+pub use token::{CreateToken, CreatedToken, RoleWord, TokenView, Whoami};

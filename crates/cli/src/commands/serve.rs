@@ -1,0 +1,173 @@
+//! `sluice server` and `sluice migrate`: everything that calls the server and the store directly.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use anyhow::Context as _;
+use clap::Args;
+use secrecy::{ExposeSecret as _, SecretString};
+use server::Config;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    data_dir::DataDir,
+    exit::{Exit, Usage},
+    output,
+    telemetry::{self, LogFormat},
+};
+
+/// What `server` and `up` share.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RunArgs {
+    /// Where files are kept; default: ~/.local/share/sluice, for root /var/lib/sluice
+    #[arg(long, env = "SLUICE_DATA", hide_env_values = true, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// The port to listen on
+    #[arg(long, env = "PORT", hide_env_values = true, default_value_t = 8080)]
+    pub(crate) port: u16,
+    /// What is logged: error, warn, info, debug, trace, or e.g. info,sqlx=warn
+    #[arg(long, env = "LOG_LEVEL", hide_env_values = true)]
+    #[arg(default_value = "info", value_name = "LEVEL")]
+    pub(crate) log_level: String,
+    /// How the log looks
+    #[arg(
+        long,
+        env = "LOG_FORMAT",
+        hide_env_values = true,
+        value_enum,
+        default_value = "text",
+        value_name = "FORM"
+    )]
+    pub(crate) log_format: LogFormat,
+}
+
+/// Arguments of `server`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The database must be up to date (`sluice migrate`). Several servers may share one database: they
+share the work. SIGTERM or Ctrl-C stops it gracefully within 20 s; rollouts go on where another
+server runs, or when this one is started again.
+
+Environment:
+  DATABASE_URL   postgres://user:password@host/database; required
+
+Examples:
+  DATABASE_URL=postgres://sluice@db/sluice sluice migrate
+  DATABASE_URL=postgres://sluice@db/sluice sluice server --port 8080
+  DATABASE_URL=postgres://sluice@db/sluice sluice token bootstrap    the first admin token")]
+pub(crate) struct ServerArgs {
+    /// The address to listen on; 127.0.0.1 for this machine only
+    #[arg(long, env = "SLUICE_BIND", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
+    #[arg(hide_env_values = true, value_name = "ADDRESS")]
+    pub(crate) bind: IpAddr,
+    /// The rest.
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+/// Arguments of `migrate`: none, the database is named by the environment.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Safe to run again, and by several at once: what is there already stays.
+
+Environment:
+  DATABASE_URL   postgres://user:password@host/database; required
+
+Example:
+  DATABASE_URL=postgres://sluice@db/sluice sluice migrate")]
+pub(crate) struct MigrateArgs {}
+
+/// Runs a server until it is told to stop.
+pub(crate) async fn server(args: ServerArgs) -> anyhow::Result<Exit> {
+    let database_url = database_url()?;
+    telemetry::start(&args.run.log_level, args.run.log_format)?;
+    let data = DataDir::find(args.run.data.as_deref())?;
+    data.make()?;
+    let bind = SocketAddr::new(args.bind, args.run.port);
+    let ready = |address| tracing::info!(%address, "ready");
+    run(database_url, bind, &data, ready).await?;
+    Ok(Exit::Succeeded)
+}
+
+/// Brings the database up to date.
+pub(crate) async fn migrate(_: &MigrateArgs) -> anyhow::Result<Exit> {
+    for name in migrate_database(&database_url()?).await? {
+        output::message(&format!("applied {name}"));
+    }
+    output::message("the database is up to date");
+    Ok(Exit::Succeeded)
+}
+
+/// Runs a server on `database_url`; SIGTERM and Ctrl-C stop it gracefully.
+pub(super) async fn run(
+    database_url: SecretString,
+    bind: SocketAddr,
+    data: &DataDir,
+    on_ready: impl FnOnce(SocketAddr),
+) -> anyhow::Result<()> {
+    let config = Config {
+        database_url,
+        bind,
+        data_dir: data.server(),
+        stop_within: Config::STOP_WITHIN,
+    };
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let shutdown = CancellationToken::new();
+    let stop = shutdown.clone();
+    let asked = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.cancel();
+        // The server ends by itself from here on.
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        ended = server::run(config, shutdown, on_ready) => Ok(ended?),
+        () = asked => Ok(()),
+    }
+}
+
+/// Brings the database at `url` up to date; gives the names of what was applied.
+pub(super) async fn migrate_database(url: &SecretString) -> anyhow::Result<Vec<String>> {
+    store::Store::migrate(url.expose_secret())
+        .await
+        .context("bring the database up to date")
+}
+
+/// The text of a new admin token when there is none yet.
+pub(super) async fn first_admin_token(url: &SecretString) -> anyhow::Result<Option<SecretString>> {
+    Ok(server::prepare_admin_token(url).await?)
+}
+
+/// `DATABASE_URL`, when it is set.
+pub(super) fn database_url_if_set() -> anyhow::Result<Option<SecretString>> {
+    let Some(url) = std::env::var("DATABASE_URL")
+        .ok()
+        .filter(|it| !it.is_empty())
+    else {
+        return Ok(None);
+    };
+    match url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        true => Ok(Some(url.into())),
+        // Its text may hold a password, so it is not repeated.
+        false => Err(Usage::error(
+            "DATABASE_URL is not a Postgres address: postgres://user:password@host/database",
+        )),
+    }
+}
+
+/// `DATABASE_URL`, or what to do about it.
+pub(super) fn database_url() -> anyhow::Result<SecretString> {
+    database_url_if_set()?.ok_or_else(|| {
+        Usage::error(
+            "DATABASE_URL is not set: give the address of a Postgres, \
+             postgres://user:password@host/database; or run `sluice up`, which brings its own",
+        )
+    })
+}

@@ -1,0 +1,45 @@
+//! What the loop last saw of each app it looks after, for showing. Never decided upon: a pass
+//! reads the world itself.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, RwLock},
+};
+
+use drivers::AppKey;
+use jiff::Timestamp;
+use rollout::{Observation, Target};
+
+/// What was seen of one app, and what was asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    /// What was asked for.
+    pub(crate) target: Target,
+    /// What was seen.
+    pub(crate) observation: Observation,
+    /// When.
+    pub(crate) at: Timestamp,
+}
+
+/// What was last seen, by app.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Live(Arc<RwLock<HashMap<AppKey, Arc<Seen>>>>);
+
+impl Live {
+    /// What was last seen of `app`; `None` on a replica that does not look after it.
+    pub(crate) fn get(&self, app: &AppKey) -> Option<Arc<Seen>> {
+        self.0.read().ok()?.get(app).cloned()
+    }
+
+    pub(crate) fn put(&self, app: &AppKey, seen: Seen) {
+        if let Ok(mut map) = self.0.write() {
+            map.insert(app.clone(), Arc::new(seen));
+        }
+    }
+
+    pub(crate) fn forget(&self, app: &AppKey) {
+        if let Ok(mut map) = self.0.write() {
+            map.remove(app);
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The HTTP surface: one table of routes, each with who may use it.
+//!
+//! ```text
+//!  request ─> envelope ─> panics caught ─> row's guard ──────────────> handler ─> service, store
+//!             request id,                  token (401), limits (429),  body: size, then JSON,
+//!             headers,                     object (404), role (403);   then meaning
+//!             counting                     the body is not read yet
+//! ```
+//!
+//! A route exists only as a row of [`table`], and a row cannot be written without its [`Access`].
+//! The rows also make the OpenAPI document, so the two cannot part.
+
+mod apps;
+mod document;
+mod envelope;
+mod events;
+mod extract;
+mod guard;
+mod health;
+mod hooks;
+mod limit;
+mod orders;
+mod page;
+mod rollouts;
+mod tokens;
+mod wait;
+
+use std::{future::Future, sync::Arc};
+
+use api::{RoleWord, RolloutView};
+use axum::{Router, http::Method, middleware, routing::MethodRouter};
+use store::{Rollout, Store, StoreError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt as _},
+    routes,
+};
+use uuid::Uuid;
+
+use crate::{auth::Authenticator, error::ServeError, service::Service, views};
+use drivers::AppKey;
+
+pub use document::openapi;
+
+/// Most long polls and event streams at a time, each a task and now and then a query.
+const LONG_REQUESTS_MAX: usize = 1024;
+
+/// Who may use a route. Whatever is not said here is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Everybody: what probes and scrapers need, and nothing about apps.
+    Public,
+    /// Every good token; the handler shows it what it sees.
+    Any,
+    /// A role, in the projects that the token is for; the handler keeps to those.
+    Role(RoleWord),
+    /// A role in the `{project}` of the path.
+    Project(RoleWord),
+    /// A role in the project of the rollout `{id}` of the path.
+    Rollout(RoleWord),
+    /// A person with the role approver or admin in the project of the rollout `{id}`. Membership of
+    /// the step's group is checked by the handler, against the step that is being approved.
+    Approval,
+}
+
+/// One route.
+pub(crate) struct Row {
+    /// What, where, for whom.
+    pub(crate) entry: Entry,
+    handler: UtoipaMethodRouter<Web>,
+}
+
+/// What, where, for whom.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    /// The method.
+    pub(crate) method: Method,
+    /// The path with its parameters in braces.
+    pub(crate) path: &'static str,
+    /// Who may.
+    pub(crate) access: Access,
+    /// It may take traffic back: uses the connections kept free for that.
+    pub(crate) urgent: bool,
+}
+
+fn row(
+    method: Method,
+    path: &'static str,
+    access: Access,
+    handler: UtoipaMethodRouter<Web>,
+) -> Row {
+    let entry = Entry {
+        method,
+        path,
+        access,
+        urgent: false,
+    };
+    Row { entry, handler }
+}
+
+impl Row {
+    fn urgent(mut self) -> Self {
+        self.entry.urgent = true;
+        self
+    }
+}
+
+/// Every route there is.
+#[rustfmt::skip]
+pub(crate) fn table() -> Vec<Row> {
+    use Access::{Any, Approval, Project, Public, Role, Rollout};
+    use RoleWord::{Admin, Deployer, Operator, Viewer};
+    const GET: Method = Method::GET;
+    const PUT: Method = Method::PUT;
+    const POST: Method = Method::POST;
+    const DELETE: Method = Method::DELETE;
+    vec![
+        row(GET,    "/health",                                Public,           routes!(health::health)),
+        row(GET,    "/ready",                                 Public,           routes!(health::ready)),
+        row(GET,    "/startup",                               Public,           routes!(health::startup)),
+        row(GET,    "/metrics",                               Public,           routes!(health::metrics)),
+        row(GET,    "/openapi.json",                          Public,           routes!(document::openapi_json)),
+        row(GET,    "/api/v1/whoami",                         Any,              routes!(tokens::whoami)),
+        row(GET,    "/api/v1/events",                         Role(Viewer),     routes!(events::events)),
+        row(GET,    "/api/v1/apps",                           Role(Viewer),     routes!(apps::list)),
+        row(GET,    "/api/v1/apps/{project}/{app}",           Project(Viewer),  routes!(apps::get)),
+        row(PUT,    "/api/v1/apps/{project}/{app}",           Project(Operator), routes!(apps::put)),
+        row(DELETE, "/api/v1/apps/{project}/{app}",           Project(Operator), routes!(apps::delete)),
+        row(GET,    "/api/v1/apps/{project}/{app}/revisions", Project(Viewer),  routes!(apps::revisions)),
+        row(POST,   "/api/v1/apps/{project}/{app}/plan",      Project(Deployer), routes!(apps::plan)),
+        row(POST,   "/api/v1/apps/{project}/{app}/release",   Project(Operator), routes!(apps::release)),
+        row(POST,   "/api/v1/apps/{project}/{app}/rollouts",  Project(Deployer), routes!(rollouts::create)),
+        row(GET,    "/api/v1/rollouts",                       Role(Viewer),     routes!(rollouts::list)),
+        row(GET,    "/api/v1/rollouts/{id}",                  Rollout(Viewer),  routes!(rollouts::get)),
+        row(GET,    "/api/v1/rollouts/{id}/wait",             Rollout(Viewer),  routes!(wait::wait)),
+        row(GET,    "/api/v1/rollouts/{id}/history",          Rollout(Viewer),  routes!(rollouts::history)),
+        row(GET,    "/api/v1/rollouts/{id}/measurements",     Rollout(Viewer),  routes!(rollouts::measurements)),
+        row(GET,    "/api/v1/rollouts/{id}/explain",          Rollout(Viewer),  routes!(rollouts::explain)),
+        row(POST,   "/api/v1/rollouts/{id}/commands",         Rollout(Deployer), routes!(orders::command)).urgent(),
+        row(POST,   "/api/v1/rollouts/{id}/approvals",        Approval,         routes!(orders::approve)).urgent(),
+        row(POST,   "/api/v1/tokens",                         Role(Admin),      routes!(tokens::create)),
+        row(GET,    "/api/v1/tokens",                         Role(Admin),      routes!(tokens::list)),
+        row(DELETE, "/api/v1/tokens/{id}",                    Role(Admin),      routes!(tokens::revoke)),
+        row(POST,   "/api/v1/hooks/alertmanager",             Role(Deployer),   routes!(hooks::alertmanager)).urgent(),
+    ]
+}
+
+/// What the handlers share; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Web {
+    /// What they may do.
+    pub(crate) service: Service,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    tokens: Authenticator,
+    limits: limit::Limits,
+    long: Arc<Semaphore>,
+}
+
+/// All routes, ready to be served.
+pub(crate) fn router(service: Service) -> Router {
+    let web = Web {
+        service,
+        shared: Arc::new(Shared {
+            tokens: Authenticator::default(),
+            limits: limit::Limits::default(),
+            long: Arc::new(Semaphore::new(LONG_REQUESTS_MAX)),
+        }),
+    };
+    let guarded = table().into_iter().map(|row| guarded(row, &web));
+    let routes = guarded.fold(OpenApiRouter::new(), OpenApiRouter::routes);
+    let (routes, _) = routes.split_for_parts();
+    routes
+        .fallback(envelope::no_route)
+        .method_not_allowed_fallback(envelope::method_not_allowed)
+        .layer(CatchPanicLayer::custom(envelope::panicked))
+        .layer(middleware::from_fn_with_state(web.clone(), envelope::wrap))
+        .with_state(web)
+}
+
+fn guarded(row: Row, web: &Web) -> UtoipaMethodRouter<Web> {
+    let state = guard::Guard {
+        web: web.clone(),
+        entry: Arc::new(row.entry),
+    };
+    let layer = middleware::from_fn_with_state(state, guard::check);
+    row.handler
+        .map(|handler: MethodRouter<Web>| handler.route_layer(layer))
+}
+
+impl Web {
+    /// Where to ask, in turn, for as long as the ones before are unavailable. What may take traffic
+    /// back asks the connections kept for that first: it must not wait for a free one.
+    fn stores(&self, urgent: bool) -> Vec<&Store> {
+        let Service {
+            store,
+            rollback_store,
+            ..
+        } = &self.service;
+        match urgent {
+            true => vec![rollback_store, store],
+            false => vec![store],
+        }
+    }
+
+    /// Reads from the first of [`Self::stores`] that is available.
+    async fn read<T, F>(&self, urgent: bool, ask: impl Fn(Store) -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let found = match urgent {
+            true => ask(self.service.rollback_store.clone()).await,
+            false => return ask(self.service.store.clone()).await,
+        };
+        match found {
+            Err(error) if error.is_transient() => ask(self.service.store.clone()).await,
+            found => found,
+        }
+    }
+
+    /// A rollout in full, with what this replica sees of it.
+    async fn show(&self, rollout: &Rollout, urgent: bool) -> Result<RolloutView, ServeError> {
+        self.shown(rollout, urgent, views::view).await
+    }
+
+    /// Gathers what a rollout is shown with, and shows it.
+    async fn shown<T>(
+        &self,
+        rollout: &Rollout,
+        urgent: bool,
+        show: impl FnOnce(&views::Shown<'_>) -> T,
+    ) -> Result<T, ServeError> {
+        let (app_id, candidate) = (rollout.app_id, rollout.candidate);
+        let revision = self.read(urgent, |store| async move {
+            store.revision(app_id, candidate).await
+        });
+        let revision = revision.await?;
+        let cancelled = rollout.phase == rollout::Phase::Cancelled;
+        // The history's rows are numbered from 1, the state's transitions are counted from 0.
+        let before = i64::try_from(rollout.state.generation).unwrap_or(i64::MAX);
+        let last = match cancelled {
+            true => self.service.store.history(rollout.id, before, 1).await?,
+            false => Vec::new(),
+        };
+        let key = AppKey {
+            project: rollout.project.clone(),
+            app: rollout.app.clone(),
+        };
+        let seen = self.service.live.get(&key);
+        Ok(show(&views::Shown {
+            rollout,
+            artifact: revision.as_ref().map_or("", |it| it.artifact.as_str()),
+            seen: seen.as_deref(),
+            last: last.last(),
+        }))
+    }
+
+    /// A place among the requests that stay open; there are [`LONG_REQUESTS_MAX`].
+    fn long_request(&self) -> Result<OwnedSemaphorePermit, ServeError> {
+        let place = Arc::clone(&self.shared.long).try_acquire_owned();
+        place.map_err(|_| ServeError::Unavailable {
+            detail: "too many streams and long polls are open".to_owned(),
+        })
+    }
+
+    async fn rollout(&self, id: Uuid, urgent: bool) -> Result<Option<Rollout>, StoreError> {
+        self.read(urgent, |store| async move { store.rollout(id).await })
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests;

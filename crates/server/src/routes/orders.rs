@@ -1,0 +1,138 @@
+//! Orders and approvals. Who may give which order beyond the row's access is decided here.
+
+use api::{Approve, CommandRequest, Decision, OrderWord, ProblemBody, RoleWord, RolloutView};
+use axum::{Json, extract::State};
+use rollout::{Command, Order, Plan, State as Standing, Step};
+
+use super::{
+    Web,
+    extract::{Asked, Caller, JsonBody},
+    guard,
+};
+use crate::{auth::Principal, error::ServeError};
+
+/// Orders a rollout about. An order that goes past an approval step needs the role operator.
+#[utoipa::path(post, path = "/api/v1/rollouts/{id}/commands", tag = "rollouts",
+    params(("id" = uuid::Uuid, Path)), request_body = CommandRequest,
+    responses((status = 200, body = RolloutView),
+        (status = 409, body = ProblemBody, description = "It is not legal now; the detail says why")))]
+pub(super) async fn command(
+    State(web): State<Web>,
+    Caller(caller): Caller,
+    Asked(rollout): Asked,
+    body: JsonBody<CommandRequest>,
+) -> Result<Json<RolloutView>, ServeError> {
+    let CommandRequest { order, comment } = body.value;
+    let order = order_of(order);
+    let mut guard = None;
+    if passes_approval(&order, &rollout.plan, &rollout.state) {
+        guard::has(&caller, RoleWord::Operator)?;
+    } else if order == Order::Skip {
+        // The step was looked at to allow this, so it must still be that step.
+        let cursor = rollout.state.cursor;
+        guard = Some((cursor.step, Some(cursor.attempt)));
+    }
+    let command = Command {
+        order,
+        by: caller.name,
+        comment,
+    };
+    let rollout = web.service.order(rollout.id, command, guard).await?;
+    Ok(Json(web.show(&rollout, true).await?))
+}
+
+fn order_of(word: OrderWord) -> Order {
+    match word {
+        OrderWord::Promote => Order::Promote,
+        OrderWord::PromoteFull => Order::PromoteFull,
+        OrderWord::Abort => Order::Abort,
+        OrderWord::Pause => Order::Pause,
+        OrderWord::Resume => Order::Resume,
+        OrderWord::Retry => Order::Retry,
+        OrderWord::Skip => Order::Skip,
+    }
+}
+
+/// Whether an order would make a rollout go past approvals that were asked for: whoever may not
+/// approve must not get the same by another word.
+fn passes_approval(order: &Order, plan: &Plan, state: &Standing) -> bool {
+    let asks = |step: &Step| step.behavior().approvals() > 0;
+    let ahead = plan
+        .list(state.cursor.track)
+        .get(state.cursor.step..)
+        .unwrap_or_default();
+    match order {
+        Order::Skip => ahead.first().is_some_and(asks),
+        Order::PromoteFull => ahead.iter().any(asks),
+        Order::Promote
+        | Order::Abort
+        | Order::Pause
+        | Order::Resume
+        | Order::Retry
+        | Order::Approve
+        | Order::Reject
+        | Order::Alert { .. }
+        | Order::Supersede { .. } => false,
+    }
+}
+
+/// Decides on the approval step that a rollout waits at.
+#[utoipa::path(post, path = "/api/v1/rollouts/{id}/approvals", tag = "rollouts",
+    params(("id" = uuid::Uuid, Path)), request_body = Approve,
+    responses((status = 200, body = RolloutView),
+        (status = 403, body = ProblemBody, description = "Not a person, or not in the step's group"),
+        (status = 409, body = ProblemBody,
+            description = "It does not wait for approval, or not at that step and attempt any more")))]
+pub(super) async fn approve(
+    State(web): State<Web>,
+    Caller(caller): Caller,
+    Asked(rollout): Asked,
+    body: JsonBody<Approve>,
+) -> Result<Json<RolloutView>, ServeError> {
+    let Approve {
+        decision,
+        step,
+        attempt,
+        comment,
+    } = body.value;
+    let cursor = rollout.state.cursor;
+    belongs(&caller, &rollout.plan, &rollout.state)?;
+    let stale =
+        step.is_some_and(|it| it != cursor.step) || attempt.is_some_and(|it| it != cursor.attempt);
+    if stale {
+        return Err(ServeError::conflict(format!(
+            "the rollout is at step {}, attempt {} now; look again before deciding",
+            cursor.step, cursor.attempt
+        )));
+    }
+    let order = match decision {
+        Decision::Approve => Order::Approve,
+        Decision::Reject => Order::Reject,
+    };
+    let command = Command {
+        order,
+        by: caller.name,
+        comment,
+    };
+    // What was checked above holds for this step and attempt only.
+    let guard = Some((cursor.step, Some(cursor.attempt)));
+    let rollout = web.service.order(rollout.id, command, guard).await?;
+    Ok(Json(web.show(&rollout, true).await?))
+}
+
+/// Refuses whoever is not in the group that the current step names.
+fn belongs(caller: &Principal, plan: &Plan, state: &Standing) -> Result<(), ServeError> {
+    let current = plan.list(state.cursor.track).get(state.cursor.step);
+    let Some(Step::Approve(step)) = current else {
+        return Ok(());
+    };
+    match &step.group {
+        Some(group) if !caller.groups.contains(group) => Err(ServeError::Forbidden {
+            detail: format!(
+                "this step is for members of {group}, {} is not one",
+                caller.name
+            ),
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
