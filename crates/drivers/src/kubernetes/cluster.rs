@@ -17,7 +17,7 @@ use super::{
     locked,
     notes::Notes,
     object::Object,
-    request::{ApiServer, Failure, RequestError, failed},
+    request::{ApiServer, Failure, RequestError},
     watch,
 };
 use crate::{AppKey, DriverError, Wake};
@@ -36,7 +36,7 @@ pub struct Cluster {
     namespace: String,
     pub(super) server: Arc<ApiServer>,
     wake: Wake,
-    watches: Mutex<BTreeMap<Scope, Watch>>,
+    watches: Mutex<BTreeMap<Scope, Arc<Watch>>>,
     looks: Mutex<BTreeMap<AppKey, Look>>,
     notes: Notes,
 }
@@ -51,6 +51,7 @@ struct Look {
     at_rest: bool,
 }
 
+/// Lives as long as it is kept or somebody reads by it: whoever waits for it never waits in vain.
 #[derive(Debug)]
 struct Watch {
     cache: Arc<Cache>,
@@ -135,14 +136,8 @@ impl Cluster {
         if let Some(look) = last.filter(holds) {
             return Ok(look.pods);
         }
-        let found = self.cache(&POD, scope.clone()).all(app).await;
-        let pods = match found {
-            // Somebody was done with the app in that moment and has ended the watch.
-            Err(_) if !locked(&self.watches).contains_key(&scope) => {
-                self.cache(&POD, scope.clone()).all(app).await?
-            }
-            found => found?,
-        };
+        let watch = self.watch(&POD, scope.clone());
+        let pods = watch.cache.all(app).await?;
         let look = Look {
             scope,
             as_of: as_of.to_owned(),
@@ -218,26 +213,22 @@ impl Cluster {
             selector: None,
             app: None,
         };
-        self.cache(kind, scope)
+        Arc::clone(&self.watch(kind, scope).cache)
     }
 
-    fn cache(&self, kind: &'static Kind, scope: Scope) -> Arc<Cache> {
+    fn watch(&self, kind: &'static Kind, scope: Scope) -> Arc<Watch> {
         let mut watches = locked(&self.watches);
         let watch = watches.entry(scope.clone()).or_insert_with(|| {
             let cache = Cache::new(kind, scope, self.wake.clone());
             let stop = CancellationToken::new();
             let keeping = watch::keep(Arc::clone(&self.server), Arc::clone(&cache));
-            let (stopped, ended) = (stop.clone(), Arc::clone(&cache));
-            tokio::spawn(async move {
-                stopped.run_until_cancelled(keeping).await;
-                // Whoever waits for it to be complete waits in vain.
-                ended.lost(failed("watch", Failure::Unknown, "the watch has ended"));
-            });
-            Watch {
+            let stopped = stop.clone();
+            tokio::spawn(async move { stopped.run_until_cancelled(keeping).await });
+            Arc::new(Watch {
                 cache,
                 stop: stop.drop_guard(),
-            }
+            })
         });
-        Arc::clone(&watch.cache)
+        Arc::clone(watch)
     }
 }

@@ -253,6 +253,25 @@ async fn pods_are_watched_until_the_app_is_at_rest() {
     assert_eq!(cluster.requests().get("watch"), Some(&2));
 }
 
+/// One is done with the app while others look at its pods, as when an app is released during a pass.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_pods_is_not_cut_off_by_who_is_done_with_them() {
+    let plane = Plane::shared().await;
+    let namespace = plane.plane.namespace("engine").await.unwrap();
+    allow(&plane.plane, &namespace).await;
+    let replica = Replica::new(&plane.plane);
+    let cluster = replica.cluster().await;
+    let me = app("web");
+    let reads = async || {
+        for _ in 0..40 {
+            let pods = cluster.pods(&me, &namespace, "app=web", "one");
+            pods.await.unwrap();
+            replica.cx.forget(&me);
+        }
+    };
+    tokio::join!(reads(), reads(), reads());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_no_watch_begins_with_everything_it_is_listed() {
     let without = "--feature-gates=WatchList=false".to_owned();

@@ -118,6 +118,10 @@ impl Spec {
     }
 }
 
+/// Goes on to the program only if the process that has started it is still there: the kernel says
+/// nothing of an owner that ended before it was asked to.
+const UNLESS_ORPHANED: &str = r#"[ "$PPID" = "$0" ] && exec "$@""#;
+
 /// A command for `program`, run as `user` if one is named, that gets `signal`
 /// when the thread that starts it ends.
 pub(crate) fn guarded(
@@ -139,9 +143,16 @@ pub(crate) fn guarded(
             "--init-groups".to_owned(),
         ]);
     }
-    if let Some(signal) = signal {
-        command.args(["--pdeathsig", signal]);
+    match signal {
+        Some(signal) => {
+            let owner = std::process::id().to_string();
+            command.args(["--pdeathsig", signal, "--"]);
+            command.args(["/bin/sh", "-c", UNLESS_ORPHANED, &owner]);
+        }
+        None => {
+            command.arg("--");
+        }
     }
-    command.arg("--").arg(program);
+    command.arg(program);
     Ok(command)
 }

@@ -1,10 +1,20 @@
 //! Giving an app back: what Sluice left at its workload and router is taken away, and the app is
 //! forgotten. Nothing stops running.
 
-use drivers::DriverError;
+use std::time::Duration;
+
+use drivers::{AppKey, Bindings, Cx, DriverError};
+use tokio::time::{Instant, sleep};
 
 use super::{Service, deploy::key_of};
 use crate::{app_file::AppFile, error::ServeError};
+
+/// How long it goes on after what may pass by itself, such as a server that asks for a pause: nobody
+/// else would.
+const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(15);
+
+/// Time between two attempts.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 impl Service {
     /// Gives an app back; with `dry`, only says what that would do. Returns a sentence a change.
@@ -28,21 +38,9 @@ impl Service {
         }
         let file = AppFile::read(&app.document).map_err(ServeError::Document)?;
         let (key, cx) = (key_of(&app), &self.cx);
-        let (router, workload) = (
-            file.bindings.traffic.driver(),
-            file.bindings.workload.driver(),
-        );
         // Looked at before anything is done: what cannot be read cannot be given back.
-        let mut done = router
-            .release(cx, &key, true)
-            .await
-            .map_err(|it| refused(&it))?;
-        done.extend(
-            workload
-                .release(cx, &key, true)
-                .await
-                .map_err(|it| refused(&it))?,
-        );
+        let done = give_back(cx, &key, &file.bindings, true).await;
+        let done = done.map_err(|it| refused(&it))?;
         if dry {
             return Ok(done);
         }
@@ -51,15 +49,36 @@ impl Service {
             .delete_app(project, name, Some(app.version))
             .await?;
         self.wake(project, name, false);
-        let given_back = async {
-            let mut done = router.release(cx, &key, false).await?;
-            done.extend(workload.release(cx, &key, false).await?);
-            Ok(done)
-        };
-        let given_back = given_back.await;
+        let given_back = give_back(cx, &key, &file.bindings, false).await;
         // No pass looks at it any more that would see to that.
         cx.forget(&key);
-        given_back.map_err(|it| halfway(&it))
+        given_back.map_err(|it| halfway(&it))?;
+        Ok(done)
+    }
+}
+
+/// Gives back what the router and the workload hold, in that order. What is given back already is
+/// not there any more, so it can be done again.
+async fn give_back(
+    cx: &Cx,
+    key: &AppKey,
+    bindings: &Bindings,
+    dry: bool,
+) -> Result<Vec<String>, DriverError> {
+    let (router, workload) = (bindings.traffic.driver(), bindings.workload.driver());
+    let until = Instant::now() + GIVEN_BACK_WITHIN;
+    loop {
+        let attempt = async {
+            let mut done = router.release(cx, key, dry).await?;
+            done.extend(workload.release(cx, key, dry).await?);
+            Ok(done)
+        };
+        match attempt.await {
+            Err(DriverError {
+                transient: true, ..
+            }) if Instant::now() < until => sleep(AGAIN_AFTER).await,
+            ended => return ended,
+        }
     }
 }
 
