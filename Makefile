@@ -29,7 +29,7 @@ test: packages kubernetes build ## Run every test
 	@# Tests of Kubernetes share one control plane as long as one of them runs.
 	$(CARGO) test --locked -p e2e --test kubernetes -- --test-threads=4
 	@# Most of an end-to-end test is waiting, so more of them than cores run at once.
-	$(CARGO) test --locked -p e2e --test it -- --test-threads=6
+	$(CARGO) test --locked -p e2e --test it -- --test-threads=4
 	@# Not every host lets a node live in it; it says why. SLUICE_REQUIRE_NODE=1: then that is an error.
 	@code=0; scripts/in-namespace true || code=$$?; \
 	if [ "$$code" -eq 0 ]; then $(MAKE) test-node; \

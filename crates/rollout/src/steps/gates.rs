@@ -29,6 +29,10 @@ pub struct Gates {
 /// last measurement of a step must not be lost to a slow answer.
 const GRACE_INTERVALS: i32 = 2;
 
+/// A measurement that is still needed is waited for at least this long after the one before,
+/// however short the interval is: that long a metric source may take to answer on a bad day.
+const ANSWER_WITHIN: SignedDuration = SignedDuration::from_secs(5);
+
 impl Gates {
     fn chosen<'p>(&'p self, plan: &'p Plan) -> impl Iterator<Item = &'p Gate> {
         plan.gates
@@ -135,7 +139,7 @@ impl<'p> Standing<'p> {
         let speaks_at = match measured_at {
             Some(at) if at >= until => match has_had_its_say(gate, &state, at, (hold, until)) {
                 true => time::after(until, grace),
-                false => time::after(at, grace).min(patience),
+                false => time::after(at, grace.max(ANSWER_WITHIN)).min(patience),
             },
             Some(_) | None => patience,
         };
