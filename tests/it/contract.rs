@@ -17,13 +17,16 @@ const PAIR: ProcessHaProxy = ProcessHaProxy;
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
 /// Every route that needs a token.
-const ROUTES: [(&str, &str); 24] = [
+const ROUTES: [(&str, &str); 27] = [
     ("GET", "/api/v1/apps"),
     ("GET", "/api/v1/apps/{project}/{app}"),
     ("PUT", "/api/v1/apps/{project}/{app}"),
     ("DELETE", "/api/v1/apps/{project}/{app}"),
     ("GET", "/api/v1/apps/{project}/{app}/revisions"),
     ("POST", "/api/v1/apps/{project}/{app}/release"),
+    ("POST", "/api/v1/apps/{project}/{app}/calibrations"),
+    ("GET", "/api/v1/apps/{project}/{app}/calibrations"),
+    ("POST", "/api/v1/apps/{project}/{app}/backtests"),
     ("POST", "/api/v1/apps/{project}/{app}/plan"),
     ("POST", "/api/v1/apps/{project}/{app}/rollouts"),
     ("GET", "/api/v1/rollouts"),

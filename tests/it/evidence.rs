@@ -1,14 +1,21 @@
 //! Statistical gates with real parts: HAProxy's counters, scraped by Prometheus, judged while requests
 //! flow.
 
+use std::time::Duration;
+
 use anyhow::{Context, ensure};
+use api::{Backtest, Calibrations};
 use e2e::apps::{self, canary};
 use e2e::pairs::ProcessHaProxy;
 use e2e::{Pair, Setup, Version, World};
+use local::wait;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 const PAIR: ProcessHaProxy = ProcessHaProxy;
+
+/// Half a minute without a rollout must have passed, on a machine with more to do.
+const CALIBRATED_WITHIN: Duration = Duration::from_secs(180);
 
 /// A world in which `version` goes out by these steps, judged by a gate on HAProxy's servers.
 async fn begin(steps: &Value, version: &Version, more: &Value) -> anyhow::Result<(World, Uuid)> {
@@ -104,6 +111,68 @@ async fn without_traffic_it_neither_passes_nor_fails() -> anyhow::Result<()> {
         world.waits_for(id, "decision").await?;
         let said = explanation(&world, id).await?;
         ensure!(said.contains("errors"), "{said}");
+        Ok(())
+    };
+    let outcome = outcome.await;
+    world.explained(outcome).await
+}
+
+/// What gates would have said is found before they judge: of the app's own past.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gates_are_tried_on_the_past() -> anyhow::Result<()> {
+    let steps = json!([{ "setWeight": 25 }, { "gate": { "for": "2m" } }]);
+    let (world, id) = begin(&steps, &Version::bad("v2"), &json!({})).await?;
+    let outcome = async {
+        world.ended(id, "rolledBack").await?;
+        let would_say = async |gate: Value| {
+            let app = apps::app_with_gate(&world, &PAIR, &canary(&steps), gate);
+            world.apply(&app).await?;
+            let tried = world.cli(&["gate", "backtest", "shop", "--from", "1h", "-o", "json"]);
+            let tried: Backtest = serde_json::from_str(&tried.await?.expect(0)?.stdout)?;
+            let of = tried.rollouts.iter().find(|it| it.rollout == id);
+            let gates = of.map(|it| it.gates.clone()).unwrap_or_default();
+            gates.first().cloned().context(format!("{tried:?}"))
+        };
+        let as_it_was = would_say(apps::compare_gate(&world, &json!({}))).await?;
+        ensure!(
+            as_it_was.verdict == "fail" && as_it_was.evidence.contains("stable 0 of "),
+            "{as_it_was:?}"
+        );
+        let lenient = json!({ "floor": 0.5, "ceiling": 0.99 });
+        let lenient = would_say(apps::compare_gate(&world, &lenient)).await?;
+        ensure!(lenient.verdict != "fail", "{lenient:?}");
+
+        let gate = apps::compare_gate(&world, &json!({}));
+        world
+            .apply(&apps::app_with_gate(&world, &PAIR, &canary(&steps), gate))
+            .await?;
+        let calibrated = wait::until(
+            CALIBRATED_WITHIN,
+            "half a minute of stable alone",
+            async || {
+                let ran = world.cli(&["gate", "calibrate", "shop", "--over", "40s", "-o", "json"]);
+                let ran = ran.await.map_err(|error| format!("{error:#}"))?;
+                let found: Calibrations = serde_json::from_str(&ran.stdout)
+                    .map_err(|error| format!("{error}: {ran:?}"))?;
+                let gate = found.gates.first().cloned().ok_or("no gate")?;
+                match gate.rollouts {
+                    0 => Err(format!("{gate:?}")),
+                    _ => Ok(gate),
+                }
+            },
+        );
+        let calibrated = calibrated.await?;
+        ensure!(
+            calibrated.taken_back == 0 && calibrated.requests_per_second > 1.0,
+            "{calibrated:?}"
+        );
+        let share = calibrated.notices.first().context("no share")?;
+        ensure!(
+            share.share == 25.0 && share.within_seconds == 120.0,
+            "{share:?}"
+        );
+        let kept = world.client.calibrations("default", "shop").await?;
+        ensure!(kept.gates.len() == 1, "{kept:?}");
         Ok(())
     };
     let outcome = outcome.await;

@@ -13,6 +13,7 @@ mod plan;
 mod problem;
 mod rollout;
 mod token;
+mod trial;
 
 pub use app::{AppSummary, AppView, PutApp, ReleaseRequest, Released, RevisionView};
 pub use client::{Client, ClientError, Events, Found};
@@ -27,3 +28,7 @@ pub use rollout::{
     TransitionView, WaitAnswer, Waiting, WhyEnded,
 };
 pub use token::{CreateToken, CreatedToken, RoleWord, TokenView, Whoami};
+pub use trial::{
+    Backtest, BacktestGate, BacktestRequest, BacktestRollout, CalibrateRequest, CalibrationView,
+    Calibrations, NoticedView,
+};

@@ -1,6 +1,7 @@
 //! Plans: a strategy compiled to lists of steps when a rollout starts, immutable from then on.
 //! Editing the app file never changes a running plan.
 
+mod calibrated;
 mod in_place;
 
 use jiff::{SignedDuration, Timestamp};

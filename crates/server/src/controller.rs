@@ -28,7 +28,7 @@ use std::time::Instant;
 use drivers::AppKey;
 use tokio::sync::mpsc;
 
-pub(crate) use count::{NO_HISTOGRAM, Probe, Stand, instances, probe, ready_made};
+pub(crate) use count::{Inquiry, NO_HISTOGRAM, Probe, STRETCH, Stand, instances, ready_made};
 pub(crate) use dispatch::Dispatcher;
 pub(crate) use leases::{Leases, RELEASE_WITHIN};
 pub(crate) use measure::ask;

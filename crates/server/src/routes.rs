@@ -23,6 +23,7 @@ mod orders;
 mod page;
 mod rollouts;
 mod tokens;
+mod trials;
 mod wait;
 
 use std::{future::Future, sync::Arc};
@@ -45,6 +46,9 @@ pub use document::openapi;
 
 /// Most long polls and event streams at a time, each a task and now and then a query.
 const LONG_REQUESTS_MAX: usize = 1024;
+
+/// Most trials of gates on past time at once: each asks a metric source for days.
+const TRIALS_MAX: usize = 2;
 
 /// Who may use a route. Whatever is not said here is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +133,9 @@ pub(crate) fn table() -> Vec<Row> {
         row(DELETE, "/api/v1/apps/{project}/{app}",           Project(Operator), routes!(apps::delete)),
         row(GET,    "/api/v1/apps/{project}/{app}/revisions", Project(Viewer),  routes!(apps::revisions)),
         row(POST,   "/api/v1/apps/{project}/{app}/plan",      Project(Deployer), routes!(apps::plan)),
+        row(POST,   "/api/v1/apps/{project}/{app}/calibrations", Project(Operator), routes!(trials::calibrate)),
+        row(GET,    "/api/v1/apps/{project}/{app}/calibrations", Project(Viewer), routes!(trials::calibrations)),
+        row(POST,   "/api/v1/apps/{project}/{app}/backtests", Project(Deployer), routes!(trials::backtest)),
         row(POST,   "/api/v1/apps/{project}/{app}/release",   Project(Operator), routes!(apps::release)),
         row(POST,   "/api/v1/apps/{project}/{app}/rollouts",  Project(Deployer), routes!(rollouts::create)),
         row(GET,    "/api/v1/rollouts",                       Role(Viewer),     routes!(rollouts::list)),
@@ -159,6 +166,7 @@ struct Shared {
     tokens: Authenticator,
     limits: limit::Limits,
     long: Arc<Semaphore>,
+    trials: Semaphore,
 }
 
 /// All routes, ready to be served.
@@ -169,6 +177,7 @@ pub(crate) fn router(service: Service) -> Router {
             tokens: Authenticator::default(),
             limits: limit::Limits::default(),
             long: Arc::new(Semaphore::new(LONG_REQUESTS_MAX)),
+            trials: Semaphore::new(TRIALS_MAX),
         }),
     };
     let guarded = table().into_iter().map(|row| guarded(row, &web));
@@ -264,6 +273,23 @@ impl Web {
         let place = Arc::clone(&self.shared.long).try_acquire_owned();
         place.map_err(|_| ServeError::Unavailable {
             detail: "too many streams and long polls are open".to_owned(),
+        })
+    }
+
+    /// Runs a trial of gates on past time, unless [`TRIALS_MAX`] are under way; it ends with the server.
+    async fn trial<T>(
+        &self,
+        trial: impl Future<Output = Result<T, ServeError>>,
+    ) -> Result<T, ServeError> {
+        let place = self.shared.trials.try_acquire();
+        let _place = place.map_err(|_| ServeError::Unavailable {
+            detail: format!("{TRIALS_MAX} other trials of gates are under way: try again later"),
+        })?;
+        let ended = self.service.stop.run_until_cancelled(trial).await;
+        ended.unwrap_or_else(|| {
+            Err(ServeError::Unavailable {
+                detail: "the server stops: try again in a moment".to_owned(),
+            })
         })
     }
 

@@ -3,9 +3,13 @@
 
 mod adoption;
 mod alerts;
+mod backtest;
+mod calibrate;
+mod calibrations;
 mod deploy;
 mod dry_run;
 mod orders;
+mod quiet;
 mod release;
 mod turns;
 

@@ -16,6 +16,7 @@
 //! | `api_token` | a token's hash and rights | people | tokens |
 //! | `idempotency_key` | the answer to a request | with what the request did | kept 24 h |
 //! | `alert_seen` | an alert acted on | with what it caused | kept 30 days |
+//! | `calibration` | what a gate's past says of it | people | gates |
 //!
 //! - **One write.** A rollout's state, its history row, measurements and notices are one statement
 //!   ([`Store::commit`]): one round trip and one fsync, which is what a commit costs.
@@ -28,6 +29,7 @@
 //! - Nothing polls an app: one that is at rest costs a row and no queries.
 
 mod apps;
+mod calibrations;
 mod claims;
 mod commit;
 mod error;
@@ -55,6 +57,7 @@ use sqlx::{
 
 pub use alerts::AlertKey;
 pub use apps::{App, AppSummary, RevisionRow, RolloutSummary};
+pub use calibrations::CalibrationRow;
 pub use claims::{AppRef, Fence, LEASE_TTL, Lease, PassInput, SHARDS};
 pub use commit::{Commit, MeasurementRow};
 pub use error::{Lost, StoreError};

@@ -1,5 +1,8 @@
 //! `sluice gate`: gates before a rollout.
 
+mod backtest;
+mod calibrate;
+
 use api::{GateCheck, GateOutlook, PlanRequest};
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -16,6 +19,10 @@ use crate::{
 pub(crate) enum GateCommand {
     /// Ask every gate of an app now: is there data, of both revisions, and what can be expected?
     Test(TestArgs),
+    /// Try gates on stable against itself: how often would they be wrong, and what would they notice?
+    Calibrate(calibrate::CalibrateArgs),
+    /// Try gates, as they are now, on past rollouts: what would they have said?
+    Backtest(backtest::BacktestArgs),
 }
 
 /// Arguments of `gate test`.
@@ -38,6 +45,8 @@ pub(crate) struct TestArgs {
 pub(crate) async fn run(session: &Session, command: &GateCommand) -> anyhow::Result<Exit> {
     match command {
         GateCommand::Test(args) => test(session, &args.app).await,
+        GateCommand::Calibrate(args) => calibrate::run(session, args).await,
+        GateCommand::Backtest(args) => backtest::run(session, args).await,
     }
 }
 
@@ -82,9 +91,9 @@ fn outlook(gate: &str, outlook: &[GateOutlook]) -> String {
     let mut lines = Vec::new();
     if let Some(first) = outlook.first() {
         lines.push(format!(
-            "What to expect of {gate} with {:.1} requests/s, {:.2} % of them bad (medians):",
+            "What to expect of {gate} with {:.1} requests/s, {} of them bad (medians):",
             first.requests_per_second,
-            first.stable_rate * 100.0
+            percent(first.stable_rate)
         ));
     }
     lines.extend(outlook.iter().map(|it| {
@@ -96,6 +105,11 @@ fn outlook(gate: &str, outlook: &[GateOutlook]) -> String {
         )
     }));
     lines.join("\n")
+}
+
+/// A rate as people say it.
+fn percent(rate: f64) -> String {
+    format!("{:.2} %", rate * 100.0)
 }
 
 /// A time in a unit that fits it.

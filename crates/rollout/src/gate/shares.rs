@@ -29,6 +29,13 @@ impl Shares {
         }
     }
 
+    /// As they were known at a moment.
+    #[must_use]
+    pub fn known_at(&self, at: Timestamp) -> Self {
+        let known = self.0.iter().filter(|(since, _)| *since <= at);
+        Self(known.copied().collect())
+    }
+
     /// The share all the time between two moments; `None` when it was not the same, or is not known.
     pub fn between(&self, from: Timestamp, until: Timestamp) -> Option<Weight> {
         let before = self.0.iter().rposition(|(since, _)| *since <= from)?;

@@ -27,6 +27,10 @@ impl Behavior for Bake {
         format!("bake {}", time::words(self.hold))
     }
 
+    fn lasts(&self) -> SignedDuration {
+        self.hold
+    }
+
     fn ends_on_promote(&self) -> bool {
         true
     }

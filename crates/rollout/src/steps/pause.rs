@@ -32,6 +32,10 @@ impl Behavior for Pause {
         }
     }
 
+    fn lasts(&self) -> SignedDuration {
+        self.hold.unwrap_or_default()
+    }
+
     fn ends_on_promote(&self) -> bool {
         true
     }

@@ -1,11 +1,12 @@
 //! Asks for the counters behind a statistical gate, and counts what was added since the time before.
 
+mod past;
 mod probe;
 mod selected;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use analysis::{Arm, Bucket, Histogram, Window};
+use analysis::{Arm, Bucket, Histogram, Window, counter::CounterError};
 use drivers::{
     Cx, TrafficConfig,
     metrics::{MetricSource, RangeAnswer, RangeQuery},
@@ -20,7 +21,8 @@ use rollout::{
     },
 };
 
-pub(crate) use probe::{Probe, probe};
+pub(crate) use past::STRETCH;
+pub(crate) use probe::Probe;
 pub(crate) use selected::{NO_HISTOGRAM, ready_made};
 
 use selected::{Asked, ERRORS, REQUESTS, Selected};
@@ -84,43 +86,95 @@ impl From<Reading> for Answer {
     }
 }
 
-/// Asks at `now` for what was counted since the time before.
-pub(crate) async fn count(
-    cx: &Cx,
-    source: &dyn MetricSource,
-    question: &Question,
-    names: &Substitution,
-    stand: &Stand,
-    now: Timestamp,
-) -> Answer {
-    match ask(cx, source, question, names, stand, now).await {
-        Ok(answer) => answer,
-        Err(reading) => reading.into(),
+/// What is asked, and of whom.
+#[derive(Clone, Copy)]
+pub(crate) struct Inquiry<'a> {
+    pub(crate) cx: &'a Cx,
+    pub(crate) source: &'a dyn MetricSource,
+    pub(crate) question: &'a Question,
+    pub(crate) names: &'a Substitution,
+    pub(crate) stand: &'a Stand,
+}
+
+impl Inquiry<'_> {
+    /// Asks at `now` for what was counted since the time before.
+    pub(crate) async fn count(&self, now: Timestamp) -> Answer {
+        self.ask(now).await.unwrap_or_else(Answer::from)
+    }
+
+    async fn ask(&self, now: Timestamp) -> Result<Answer, Reading> {
+        let gathered = self.gather(now).await?;
+        let Gathered {
+            found,
+            counting,
+            until_ms,
+            scale,
+        } = &gathered;
+        if counting.watermark_ms().is_some_and(|it| *until_ms <= it) {
+            return Err(quiet(NoDataCause::NothingNew, "nothing was scraped since"));
+        }
+        let counted = counting
+            .advance(found, counted_of(self.question), *until_ms)
+            .map_err(|it| malformed(&it))?;
+        reading(self.question, counted, &self.stand.shares, *scale)
+    }
+
+    /// The samples up to `now`, from some time before the counters' watermark.
+    async fn gather(&self, now: Timestamp) -> Result<Gathered, Reading> {
+        let at_ms = now.as_second() * 1000;
+        let look_back = look_back(&self.stand.counting, at_ms);
+        self.gather_over(at_ms, look_back).await
+    }
+
+    async fn gather_over(&self, at_ms: i64, look_back: Duration) -> Result<Gathered, Reading> {
+        let counting = self.stand.known();
+        let (asked, answers) = self.answers(&counting, at_ms, look_back).await?;
+        let arms = &asked.revisions;
+        let mut found = Vec::new();
+        for (one, answer) in asked.selectors.iter().zip(&answers) {
+            found.extend(sorted(one, answer, arms, self.names, &counting)?);
+        }
+        let Some(gap_ms) = scrape_gap_ms(&found) else {
+            return Err(no_series(arms, &answers));
+        };
+        Ok(Gathered {
+            found,
+            counting,
+            until_ms: at_ms - gap_ms,
+            scale: asked.scale,
+        })
+    }
+
+    /// What is asked for, and the answer to each selector.
+    async fn answers(
+        &self,
+        counting: &Counting,
+        at_ms: i64,
+        look_back: Duration,
+    ) -> Result<(Asked, Vec<RangeAnswer>), Reading> {
+        let asked = Asked::of(self.question, self.names, self.stand, counting).map_err(refused)?;
+        let answers = asked.selectors.iter().map(async |one| {
+            let query = RangeQuery {
+                selector: one.selector.clone(),
+                lookback: look_back,
+                at: Timestamp::from_millisecond(at_ms).ok(),
+            };
+            self.source.range(self.cx, &query).await
+        });
+        let answers = futures::future::try_join_all(answers).await?;
+        Ok((asked, answers))
     }
 }
 
-async fn ask(
-    cx: &Cx,
-    source: &dyn MetricSource,
-    question: &Question,
-    names: &Substitution,
-    stand: &Stand,
-    now: Timestamp,
-) -> Result<Answer, Reading> {
-    let gathered = gather(cx, source, question, names, stand, now).await?;
-    let Gathered {
-        found,
-        counting,
-        until_ms,
-        scale,
-    } = &gathered;
-    if counting.watermark_ms().is_some_and(|it| *until_ms <= it) {
-        return Err(quiet(NoDataCause::NothingNew, "nothing was scraped since"));
+impl Stand {
+    /// Where the counters stand, with all instances that are known.
+    fn known(&self) -> Counting {
+        let mut counting = self.counting.clone();
+        for (instance, role) in &self.instances {
+            counting.note_instance(instance, *role);
+        }
+        counting
     }
-    let counted = counting
-        .advance(found, counted_of(question), *until_ms)
-        .map_err(|error| no_data(NoDataCause::Malformed, error.to_string()))?;
-    reading(question, counted, &stand.shares, *scale)
 }
 
 /// What a question counts even where there is no series of it yet.
@@ -132,57 +186,14 @@ fn counted_of(question: &Question) -> &'static [&'static str] {
 }
 
 /// The samples behind a gate.
-pub(super) struct Gathered {
-    pub(super) found: Vec<Found>,
+struct Gathered {
+    found: Vec<Found>,
     /// Where the counters stood, with all instances that are known.
-    pub(super) counting: Counting,
+    counting: Counting,
     /// Up to when everything is known: a scrape ago.
-    pub(super) until_ms: i64,
+    until_ms: i64,
     /// What the bounds of a histogram are multiplied by, to be seconds.
     scale: f64,
-}
-
-pub(super) async fn gather(
-    cx: &Cx,
-    source: &dyn MetricSource,
-    question: &Question,
-    names: &Substitution,
-    stand: &Stand,
-    now: Timestamp,
-) -> Result<Gathered, Reading> {
-    let mut counting = stand.counting.clone();
-    for (instance, role) in &stand.instances {
-        counting.note_instance(instance, *role);
-    }
-    let at_ms = now.as_second() * 1000;
-    let at = Timestamp::from_millisecond(at_ms).ok();
-    let look_back = look_back(&counting, at_ms);
-    let asked = Asked::of(question, names, stand, &counting).map_err(refused)?;
-    let answers = asked.selectors.iter().map(async |one| {
-        let query = RangeQuery {
-            selector: one.selector.clone(),
-            lookback: look_back,
-            at,
-        };
-        let answer = source.range(cx, &query).await?;
-        Ok::<_, Reading>((one, answer))
-    });
-    let answers = futures::future::try_join_all(answers).await?;
-    let arms = &asked.revisions;
-    let mut found = Vec::new();
-    for (one, answer) in &answers {
-        found.extend(sorted(one, answer, arms, names, &counting)?);
-    }
-    let Some(gap_ms) = scrape_gap_ms(&found) else {
-        let seen = answers.iter().map(|(_, it)| it.series.len()).sum::<usize>();
-        return Err(no_series(seen, arms, &answers));
-    };
-    Ok(Gathered {
-        found,
-        counting,
-        until_ms: at_ms - gap_ms,
-        scale: asked.scale,
-    })
 }
 
 /// The window in the gate's own terms.
@@ -294,9 +305,10 @@ fn role(
 }
 
 /// Why there is nothing to count.
-fn no_series(seen: usize, arms: &Arms, answers: &[(&Selected, RangeAnswer)]) -> Reading {
+fn no_series(arms: &Arms, answers: &[RangeAnswer]) -> Reading {
     let (Arms::Label(label) | Arms::Instances(label)) = arms;
-    let all = answers.iter().flat_map(|(_, it)| it.series.iter());
+    let all = answers.iter().flat_map(|it| it.series.iter());
+    let seen = all.clone().count();
     let has_label = all.clone().any(|it| it.labels.contains_key(label));
     let detail = match (seen, has_label) {
         (0, _) => "no series match the selectors".to_owned(),
@@ -353,6 +365,10 @@ fn moment(ms: i64) -> Result<Timestamp, Reading> {
 
 fn quiet(cause: NoDataCause, detail: &str) -> Reading {
     no_data(cause, detail.to_owned())
+}
+
+fn malformed(error: &CounterError) -> Reading {
+    no_data(NoDataCause::Malformed, error.to_string())
 }
 
 fn refused(detail: String) -> Reading {

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{
     Leases, Loop, Message,
-    count::{self, Answer, Stand},
+    count::{Answer, Inquiry, Stand},
 };
 
 /// How long a webhook gate may take to answer.
@@ -130,7 +130,16 @@ pub(crate) async fn ask(
         }
         question @ (Question::Compare(_) | Question::Latency(_) | Question::Slo(_)) => match source
         {
-            Some(source) => count::count(cx, source.driver(), question, names, stand, now).await,
+            Some(source) => {
+                let inquiry = Inquiry {
+                    cx,
+                    source: source.driver(),
+                    question,
+                    names,
+                    stand,
+                };
+                inquiry.count(now).await
+            }
             None => refused("the app file names no metric source".to_owned()).into(),
         },
         Question::Webhook(gate_url) => {

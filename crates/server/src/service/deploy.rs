@@ -2,7 +2,8 @@
 
 use drivers::{AppKey, workload::ResolvedArtifact};
 use rollout::{
-    Command, Event, Order, Outcome, Phase, Revision, Revisions, State, WaitingOn, document::Problem,
+    Command, Event, Order, Outcome, Phase, Plan, Revision, Revisions, State, WaitingOn,
+    document::Problem,
 };
 use serde_json::Value;
 use store::{
@@ -129,8 +130,16 @@ impl Service {
         self.refuse_other_router(&app, &file).await?;
         self.refuse_needless(&app, &new).await?;
         let replicas = self.replicas(&file, &key_of(&app)).await?;
-        let build =
-            move |facts: &CreateFacts| build(facts, &file, replicas, undo, &by, comment.clone());
+        let found = self.dispersions(&app).await?;
+        let build = move |facts: &CreateFacts| {
+            let plan = file.plan(Revisions {
+                stable: facts.stable,
+                candidate: facts.candidate,
+                replicas,
+                undo,
+            });
+            build(facts, &file, found.applied(plan), &by, comment.clone())
+        };
         let key = request.idempotency.as_ref();
         let rollout = self.store.create_rollout(&new, build, key).await?;
         // What it supersedes must give its traffic back first, which is a rollback's business.
@@ -307,18 +316,11 @@ impl DeployRequest {
 fn build(
     facts: &CreateFacts,
     file: &AppFile,
-    replicas: u32,
-    undo: bool,
+    plan: Plan,
     by: &str,
     comment: Option<String>,
 ) -> Created {
     let now = facts.now;
-    let plan = file.plan(Revisions {
-        stable: facts.stable,
-        candidate: facts.candidate,
-        replicas,
-        undo,
-    });
     let command = Command {
         order: Order::Supersede {
             revision: facts.candidate,

@@ -1,7 +1,5 @@
 //! The dry run: what a rollout would do, and what would stand in its way, before traffic moves.
 
-use std::collections::BTreeSet;
-
 use analysis::{Compare, outlook::Traffic};
 use api::{GateCheck, GateOutlook, PlanRequest, PlanView, StepPlan};
 use drivers::{AppKey, Routes, TrafficRouter, substitution::Substitution};
@@ -14,7 +12,7 @@ use rollout::{
 use super::Service;
 use crate::{
     app_file::AppFile,
-    controller::{Probe, Stand, ask, instances, probe},
+    controller::{Inquiry, Probe, Stand, ask, instances},
     error::ServeError,
     live::Seen,
 };
@@ -60,6 +58,10 @@ impl Service {
             replicas: self.replicas(&file, &key).await?,
             undo: false,
         });
+        let plan = match &kept {
+            Some(app) => self.dispersions(app).await?.applied(plan),
+            None => plan,
+        };
         let mut warnings = self
             .artifact_warnings(&file, &key, request.artifact.as_deref())
             .await;
@@ -162,9 +164,14 @@ impl Service {
         };
         match metrics.filter(|_| gate.question.counts()) {
             Some(source) => {
-                let source = source.driver();
-                let found = probe(&self.cx, source, &gate.question, names, &stand, now).await;
-                probed(check, found, plan, gate)
+                let inquiry = Inquiry {
+                    cx: &self.cx,
+                    source: source.driver(),
+                    question: &gate.question,
+                    names,
+                    stand: &stand,
+                };
+                probed(check, inquiry.probe(now).await, plan, gate)
             }
             None => {
                 let answer = ask(&self.cx, gate, metrics, names, None, (&stand, now)).await;
@@ -203,18 +210,6 @@ fn outlook(traffic: &Traffic, plan: &Plan, gate: &Gate) -> Vec<GateOutlook> {
     let Ok(compare) = Compare::new(compare.policy.clone()) else {
         return Vec::new();
     };
-    let shares: BTreeSet<Weight> = plan
-        .main
-        .iter()
-        .filter_map(|step| {
-            if let Step::SetWeight(it) = step {
-                Some(it.candidate)
-            } else {
-                None
-            }
-        })
-        .filter(|it| *it > Weight::ZERO && *it < Weight::ALL)
-        .collect();
     let at = |share: Weight| {
         let traffic = Traffic {
             share: share.percent() / 100.0,
@@ -228,7 +223,7 @@ fn outlook(traffic: &Traffic, plan: &Plan, gate: &Gate) -> Vec<GateOutlook> {
             passes_after: compare.seconds_to_pass(&traffic),
         }
     };
-    shares.into_iter().map(at).collect()
+    plan.time_at_shares().into_keys().map(at).collect()
 }
 
 /// What is asked, as it would be sent.

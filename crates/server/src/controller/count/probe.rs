@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use analysis::outlook::Traffic;
-use drivers::{Cx, metrics::MetricSource, substitution::Substitution};
 use jiff::Timestamp;
 use rollout::{
     Role,
@@ -13,7 +12,7 @@ use rollout::{
     },
 };
 
-use super::{ERRORS, Gathered, REQUESTS, Stand, counted_of, gather};
+use super::{ERRORS, Gathered, Inquiry, REQUESTS, counted_of};
 
 /// The time over which traffic is measured, in milliseconds. Samples of a minute are asked for.
 const OVER_MS: i64 = 40_000;
@@ -27,24 +26,19 @@ pub(crate) struct Probe {
     pub(crate) traffic: Option<Traffic>,
 }
 
-/// Looks at a gate that counts.
-pub(crate) async fn probe(
-    cx: &Cx,
-    source: &dyn MetricSource,
-    question: &Question,
-    names: &Substitution,
-    stand: &Stand,
-    now: Timestamp,
-) -> Probe {
-    match gather(cx, source, question, names, stand, now).await {
-        Ok(gathered) => Probe {
-            found: Ok(words(&gathered.found)),
-            traffic: traffic(question, &gathered),
-        },
-        Err(reading) => Probe {
-            found: Err(reading),
-            traffic: None,
-        },
+impl Inquiry<'_> {
+    /// Looks at what there is.
+    pub(crate) async fn probe(&self, now: Timestamp) -> Probe {
+        match self.gather(now).await {
+            Ok(gathered) => Probe {
+                found: Ok(words(&gathered.found)),
+                traffic: traffic(self.question, &gathered),
+            },
+            Err(reading) => Probe {
+                found: Err(reading),
+                traffic: None,
+            },
+        }
     }
 }
 

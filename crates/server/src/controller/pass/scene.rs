@@ -64,16 +64,20 @@ impl Pass {
         file: &AppFile,
     ) -> Plan {
         match rollout.state.phase {
-            Phase::Pending => file.plan(rollout::Revisions {
-                stable: input.app.stable,
-                candidate: rollout.candidate,
-                replicas: match self.replicas(file).await {
-                    Some(replicas) => replicas,
-                    // Looking at the world fails as well then, and that is what the wait is told by.
-                    None => rollout.plan.replicas,
-                },
-                undo: rollout.undo,
-            }),
+            Phase::Pending => {
+                let plan = file.plan(rollout::Revisions {
+                    stable: input.app.stable,
+                    candidate: rollout.candidate,
+                    replicas: match self.replicas(file).await {
+                        Some(replicas) => replicas,
+                        // Looking at the world fails as well then, and that is what the wait is told
+                        // by.
+                        None => rollout.plan.replicas,
+                    },
+                    undo: rollout.undo,
+                });
+                plan.calibrated(&rollout.plan.dispersions())
+            }
             Phase::Progressing
             | Phase::Paused
             | Phase::Promoting
