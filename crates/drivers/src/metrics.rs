@@ -10,7 +10,7 @@ pub mod webhook;
 use std::fmt::Display;
 
 use async_trait::async_trait;
-pub use range::{RangeAnswer, RangeQuery, RawSeries};
+pub use range::{Bounds, NativeBucket, NativeHistogram, RangeAnswer, RangeQuery, RawSeries};
 use rollout::gate::{NoDataCause, Reading};
 pub use selector::{MatchOp, Selector};
 pub use single_flight::SingleFlight;

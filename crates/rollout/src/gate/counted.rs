@@ -33,7 +33,8 @@ pub struct SloGate {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LatencyGate {
-    /// The histogram's selector (`…_bucket` of a classic one), unless a template names it.
+    /// The histogram's selector (`…_bucket` of a classic one, the name of a native one), unless a
+    /// template names it.
     pub histogram: Option<String>,
     /// A ready-made set of metrics.
     pub metric: Option<Metric>,

@@ -1,5 +1,6 @@
 //! Asks for the counters behind a statistical gate, and counts what was added since the time before.
 
+mod native;
 mod past;
 mod probe;
 mod selected;
@@ -34,6 +35,9 @@ const LOOK_BACK: Duration = Duration::from_secs(60);
 const LOOK_BACK_MAX: Duration = Duration::from_secs(900);
 /// Labels that are shown of what is there when no series tells the revisions apart.
 const LABELS_SHOWN: usize = 12;
+
+/// Why a series is no histogram that can be counted.
+const NO_BUCKETS: &str = "a series of the histogram has no label le and is no native histogram with exponential buckets: give the selector of its buckets, …_bucket";
 
 /// The label of a classic histogram's bounds.
 const BOUND: &str = "le";
@@ -267,16 +271,25 @@ fn sorted(
         let Some(role) = known else {
             continue;
         };
-        let what = match asked.what {
-            BOUND => series.labels.get(BOUND).map(String::as_str).ok_or_else(|| {
-                let detail = format!(
-                    "a series of the histogram has no label {BOUND}: give the selector of its buckets, …_bucket"
-                );
-                no_data(NoDataCause::WrongType, detail)
-            })?,
-            what => what,
-        };
-        found.push(Found::new(role, what, &series.labels, &series.samples));
+        if asked.what != BOUND {
+            found.push(Found::new(
+                role,
+                asked.what,
+                &series.labels,
+                &series.samples,
+            ));
+        } else if let Some(bound) = series.labels.get(BOUND) {
+            found.push(Found::new(role, bound, &series.labels, &series.samples));
+        } else {
+            let counters = native::counters(series);
+            if counters.is_empty() {
+                return Err(no_data(NoDataCause::WrongType, NO_BUCKETS.to_owned()));
+            }
+            let counters = counters.into_iter();
+            found.extend(
+                counters.map(|(bound, samples)| Found::new(role, &bound, &series.labels, &samples)),
+            );
+        }
     }
     Ok(found)
 }
