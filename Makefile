@@ -27,9 +27,11 @@ test: packages kubernetes build ## Run every test
 	$(CARGO) test --locked --workspace --exclude e2e --no-fail-fast
 	$(CARGO) test --locked -p e2e --lib
 	@# Tests of Kubernetes share one control plane as long as one of them runs.
-	$(CARGO) test --locked -p e2e --test kubernetes -- --test-threads=4
+	$(CARGO) test --locked -p e2e --test kubernetes -- --test-threads=4 --skip served
+	@# Stories of running servers watch every instant: two at a time, beside a control plane.
+	scripts/told-twice $(CARGO) test --locked -p e2e --test kubernetes -- --test-threads=2 served
 	@# Most of an end-to-end test is waiting, so more of them than cores run at once.
-	$(CARGO) test --locked -p e2e --test it -- --test-threads=4
+	scripts/told-twice $(CARGO) test --locked -p e2e --test it -- --test-threads=4
 	@# Not every host lets a node live in it; it says why. SLUICE_REQUIRE_NODE=1: then that is an error.
 	@code=0; scripts/in-namespace true || code=$$?; \
 	if [ "$$code" -eq 0 ]; then $(MAKE) test-node; \

@@ -14,13 +14,11 @@ use serde_json::json;
 
 use super::shop::{Setup, Shop, V2};
 
-/// What the log may say of it: ours, the client library's, and that a pod is not known as the app's
-/// while the mark on its ReplicaSet could not be written.
-const TOLD: [&str; 4] = [
+/// What the log may say of it: ours, and the client library's.
+const TOLD: [&str; 3] = [
     "one of its bad days",
     "API server",
     "kube_client::client::builder",
-    "narrowing it would take their traffic",
 ];
 
 /// How long a request may be under way when another one is answered that there are too many.

@@ -16,6 +16,10 @@ const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(15);
 /// Time between two attempts.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
+/// How long nothing of ours must have come back: a pass that was under way, here or in another
+/// replica, may still have written what it had decided before.
+const CLEAN_FOR: Duration = Duration::from_secs(1);
+
 impl Service {
     /// Gives an app back; with `dry`, only says what that would do. Returns a sentence a change.
     pub(crate) async fn release(
@@ -39,7 +43,8 @@ impl Service {
         let file = AppFile::read(&app.document).map_err(ServeError::Document)?;
         let (key, cx) = (key_of(&app), &self.cx);
         // Looked at before anything is done: what cannot be read cannot be given back.
-        let done = give_back(cx, &key, &file.bindings, true).await;
+        let until = Instant::now() + GIVEN_BACK_WITHIN;
+        let done = attempted(cx, &key, &file.bindings, true, until).await;
         let done = done.map_err(|it| refused(&it))?;
         if dry {
             return Ok(done);
@@ -48,8 +53,12 @@ impl Service {
         self.store
             .delete_app(project, name, Some(app.version))
             .await?;
-        self.wake(project, name, false);
-        let given_back = give_back(cx, &key, &file.bindings, false).await;
+        // As for a rollback: a pass that is under way ends here.
+        self.wake(project, name, true);
+        let given_back = match done.is_empty() {
+            true => Ok(()),
+            false => give_back(cx, &key, &file.bindings).await,
+        };
         // No pass looks at it any more that would see to that.
         cx.forget(&key);
         given_back.map_err(|it| halfway(&it))?;
@@ -57,16 +66,33 @@ impl Service {
     }
 }
 
-/// Gives back what the router and the workload hold, in that order. What is given back already is
-/// not there any more, so it can be done again.
-async fn give_back(
+/// Gives back whatever is there of ours, until nothing is for a while.
+async fn give_back(cx: &Cx, key: &AppKey, bindings: &Bindings) -> Result<(), DriverError> {
+    let until = Instant::now() + GIVEN_BACK_WITHIN;
+    let mut clean_since = Instant::now();
+    loop {
+        let found = attempted(cx, key, bindings, false, until).await?;
+        let now = Instant::now();
+        if !found.is_empty() {
+            clean_since = now;
+        }
+        if now >= until || now.duration_since(clean_since) >= CLEAN_FOR {
+            return Ok(());
+        }
+        sleep(AGAIN_AFTER).await;
+    }
+}
+
+/// What the router and the workload hold is given back, in that order, or with `dry` only told. What
+/// is given back already is not there any more, so it can be done again after what passes by itself.
+async fn attempted(
     cx: &Cx,
     key: &AppKey,
     bindings: &Bindings,
     dry: bool,
+    until: Instant,
 ) -> Result<Vec<String>, DriverError> {
     let (router, workload) = (bindings.traffic.driver(), bindings.workload.driver());
-    let until = Instant::now() + GIVEN_BACK_WITHIN;
     loop {
         let attempt = async {
             let mut done = router.release(cx, key, dry).await?;
