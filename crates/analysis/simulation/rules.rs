@@ -6,7 +6,7 @@ use analysis::{
 use rand_distr::{Distribution, Poisson};
 
 use super::{
-    peers::{Argo, Flagger, Kayenta, LindonMalek, PeekZ},
+    peers::{Argo, Flagger, Gavi, Kayenta, LindonMalek, PeekZ},
     traffic::{Cell, Random},
 };
 
@@ -43,11 +43,13 @@ pub enum Kind {
     PeekZ,
     /// The sequential test of Lindon and Malek at 1 %.
     LindonMalek,
+    /// GrowthBook's sequential test at 1 %.
+    Gavi,
 }
 
 impl Kind {
     /// All rules, in the order of the tables.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Sequential,
         Self::Strict,
         Self::Default,
@@ -56,6 +58,7 @@ impl Kind {
         Self::Kayenta,
         Self::PeekZ,
         Self::LindonMalek,
+        Self::Gavi,
     ];
 
     /// As it is written in tables.
@@ -69,6 +72,7 @@ impl Kind {
             Self::Kayenta => "Kayenta",
             Self::PeekZ => "z-test at each look",
             Self::LindonMalek => "Lindon-Malek",
+            Self::Gavi => "GrowthBook (GAVI)",
         }
     }
 
@@ -96,6 +100,7 @@ impl Kind {
             Self::Kayenta => Box::new(Kayenta::default()),
             Self::PeekZ => Box::new(PeekZ::default()),
             Self::LindonMalek => Box::new(LindonMalek::new(cell.share)),
+            Self::Gavi => Box::new(Gavi::default()),
         }
     }
 }

@@ -6,7 +6,7 @@ use rand_distr::{Distribution, Gamma};
 
 use super::{
     TICKS,
-    peers::{Argo, Flagger, Kayenta, LindonMalek, PeekZ},
+    peers::{Argo, Flagger, Gavi, Kayenta, LindonMalek, PeekZ},
     race::{Tally, on_all_cores},
     rules::{Ours, Rule},
     traffic::{Arms, Change, Random, window},
@@ -184,11 +184,12 @@ pub enum Under {
     Kayenta,
     PeekZ,
     LindonMalek,
+    Gavi,
 }
 
 impl Under {
     /// All, in the order of the table.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Strict,
         Self::Calibrated,
         Self::Warm,
@@ -198,6 +199,7 @@ impl Under {
         Self::Kayenta,
         Self::PeekZ,
         Self::LindonMalek,
+        Self::Gavi,
     ];
 
     /// As it is written in tables.
@@ -212,6 +214,7 @@ impl Under {
             Self::Kayenta => "Kayenta",
             Self::PeekZ => "z-test",
             Self::LindonMalek => "Lindon-Malek",
+            Self::Gavi => "GAVI",
         }
     }
 
@@ -233,6 +236,7 @@ impl Under {
             Self::Kayenta => Box::new(Kayenta::default()),
             Self::PeekZ => Box::new(PeekZ::default()),
             Self::LindonMalek => Box::new(LindonMalek::new(SHARE)),
+            Self::Gavi => Box::new(Gavi::default()),
         }
     }
 }

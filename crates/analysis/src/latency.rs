@@ -26,7 +26,7 @@ use crate::{
     special::{exp, ln, log_sum_exp, real},
     verdict::{Grounds, Hold, Verdict},
 };
-use boundary::{Boundary, Grids};
+use boundary::{Boundary, Grids, may_reach};
 
 /// The layout of [`LatencyState`].
 pub const LATENCY_VERSION: u16 = 1;
@@ -124,7 +124,7 @@ impl Latency {
         policy.check()?;
         Ok(Self {
             fingerprint: policy.fingerprint(),
-            grids: Grids::new(),
+            grids: Grids::new(&policy),
             policy,
         })
     }
@@ -228,9 +228,10 @@ impl Latency {
         state.requests.0 = state.requests.0.saturating_add(candidate);
         state.requests.1 = state.requests.1.saturating_add(stable);
         self.spend(state, window.from_ms);
+        let bets = self.grids.bets(&self.policy, (candidate, stable));
         for boundary in &mut state.boundaries {
             if let Some(slower) = window.tails.at(boundary.bound) {
-                boundary.bet(&self.policy, &self.grids, (candidate, stable), slower);
+                boundary.bet(&self.policy, &self.grids, &bets, slower);
             }
         }
         // Only now may this window say which bounds the next one is bet on.
@@ -300,18 +301,25 @@ impl Latency {
         }
     }
 
+    fn is_proven_slower(&self, state: &LatencyState) -> bool {
+        let bounds = state.boundaries.iter().flat_map(|it| it.slower);
+        let needed = self.grids.needed;
+        // What is unspent is at most 1.
+        may_reach(bounds.chain([0.0]), needed) && state.log_e() >= needed
+    }
+
     fn judge(&self, state: &mut LatencyState, now_ms: i64) {
         if state.decided_ms.is_some() {
             return;
         }
-        if state.log_e() >= -ln(self.policy.alpha) {
+        if self.is_proven_slower(state) {
             state.decided_ms = Some(now_ms);
             state.passed_ms = None;
             state.verdict = Verdict::Rollback(Grounds::Comparison);
             return;
         }
         // Not inferior at every bound: each must be proven, so no correction is needed (§2.5).
-        let proven = |it: &Boundary| it.pass() >= -ln(self.policy.beta);
+        let proven = |it: &Boundary| it.is_proven(&self.grids);
         if !state.boundaries.is_empty() && state.boundaries.iter().all(proven) {
             state.passed_ms.get_or_insert(now_ms);
         }

@@ -4,7 +4,10 @@
 mod simulation;
 
 use simulation::{
-    peers::kayenta::MannWhitney,
+    peers::{
+        gavi::{Sample, lower_bound},
+        kayenta::MannWhitney,
+    },
     promises::{Scale, measure},
     report,
 };
@@ -44,4 +47,13 @@ fn kayenta_by_the_numbers_of_its_own_issue() {
         (test.estimate - 98.999_929_041_701_93).abs() < 1e-9,
         "{test:?}"
     );
+}
+
+#[test]
+fn growthbook_by_the_numbers_of_its_own_test() {
+    // gbstats test_tests.py, TestSequentialTTest, one-sided and absolute.
+    let stable = Sample::new(3000.0, 1396.87, 52_377.976_7);
+    let candidate = Sample::new(3461.0, 2422.7, 134_698.29);
+    let lower = lower_bound(stable, candidate, 0.05, 5000.0);
+    assert!((lower + 0.126_568_441_728_049_82).abs() < 1e-9, "{lower}");
 }

@@ -17,20 +17,54 @@ const FREQUENT: f64 = 0.05;
 const UP: usize = GRID.len();
 const DOWN: usize = PASS_GRID.len();
 
-/// Multipliers and their logs.
+/// What is computed once a gate: multipliers and their logs, and how much evidence is needed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Grids {
     up: [(f64, f64); UP],
     down: [(f64, f64); DOWN],
+    /// `−ln α`.
+    pub(super) needed: f64,
+    /// `−ln β`.
+    needed_to_pass: f64,
+    /// `ln 2`, for the mean of two.
+    ln_2: f64,
 }
 
 impl Grids {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(policy: &LatencyPolicy) -> Self {
         Self {
             up: GRID.map(|it| (it, ln(it))),
             down: PASS_GRID.map(|it| (it, ln(it))),
+            needed: -ln(policy.alpha),
+            needed_to_pass: -ln(policy.beta),
+            ln_2: ln(2.0),
         }
     }
+
+    /// The bets on a window with so many requests of candidate and stable; the same at every bound
+    /// where slow requests are rare.
+    pub(super) fn bets(&self, policy: &LatencyPolicy, requests: (u64, u64)) -> Bets {
+        let ratio = real(requests.0) / real(requests.1);
+        let relative = |theta: f64| move |g: (f64, f64)| Relative::new(theta, g.0, g.1, ratio);
+        let both = requests.0 > 0 && requests.1 > 0;
+        Bets {
+            relative: both.then(|| {
+                (
+                    self.up.map(relative(1.0 + policy.margin)),
+                    self.down.map(relative(policy.pass_ratio)),
+                )
+            }),
+            requests,
+        }
+    }
+}
+
+/// The bets on one window.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bets {
+    /// That more are slow, and that fewer are; `None` when one arm has no requests.
+    relative: Option<([Relative; UP], [Relative; DOWN])>,
+    requests: (u64, u64),
 }
 
 /// One bound. Arrays and not lists: a state has ten of them, and a server ten thousand states.
@@ -75,9 +109,11 @@ impl Boundary {
         log_sum_exp(self.slower.iter().copied())
     }
 
-    /// `ln` of the evidence that the candidate is not inferior here: the mean of both.
-    pub(super) fn pass(&self) -> f64 {
-        log_sum_exp(self.inferior.iter().chain(&self.under).copied()) - ln(2.0)
+    /// Whether the candidate is proven not to be inferior here: by the mean of both.
+    pub(super) fn is_proven(&self, grids: &Grids) -> bool {
+        let logs = || self.inferior.iter().chain(&self.under).copied();
+        let needed = grids.needed_to_pass + grids.ln_2;
+        may_reach(logs(), needed) && log_sum_exp(logs()) - grids.ln_2 >= grids.needed_to_pass
     }
 
     /// Bets one window. Whether and how is decided by earlier windows alone.
@@ -85,27 +121,21 @@ impl Boundary {
         &mut self,
         policy: &LatencyPolicy,
         grids: &Grids,
-        requests: (u64, u64),
+        bets: &Bets,
         slow: (u64, u64),
     ) {
-        add(&mut self.requests, requests);
+        add(&mut self.requests, bets.requests);
         add(&mut self.slow, slow);
-        let (n, m) = (real(requests.0), real(requests.1));
+        let (n, m) = (real(bets.requests.0), real(bets.requests.1));
         let (x, y) = (real(slow.0), real(slow.1));
         let phi = policy.phi;
         let single = |g: &(f64, f64)| rare(policy.pass_floor, g.0, g.1, n, x) / phi;
         multiply(&mut self.under, grids.down.iter().map(single));
-        if requests.0 == 0 || requests.1 == 0 {
+        let Some((up, down)) = &bets.relative else {
             return;
-        }
-        let poisson =
-            |theta: f64, g: &(f64, f64)| Relative::new(theta, g.0, g.1, n / m).of(x, y) / phi;
-        let theta = policy.pass_ratio;
-        multiply(
-            &mut self.inferior,
-            grids.down.iter().map(|it| poisson(theta, it)),
-        );
-        let theta = 1.0 + policy.margin;
+        };
+        let poisson = |it: &Relative| it.of(x, y) / phi;
+        multiply(&mut self.inferior, down.iter().map(poisson));
         let Some((pooled, stable)) = self.tail() else {
             return;
         };
@@ -113,12 +143,10 @@ impl Boundary {
             return;
         }
         if pooled <= FREQUENT {
-            multiply(
-                &mut self.slower,
-                grids.up.iter().map(|it| poisson(theta, it)),
-            );
+            multiply(&mut self.slower, up.iter().map(poisson));
             return;
         }
+        let theta = 1.0 + policy.margin;
         let blocks = grids.up.iter().map(|it| {
             let block = Block::new(theta, it.0, stable, (n, m));
             block.map_or(0.0, |it| it.of((n, x), (m, y)) / phi)
@@ -145,6 +173,15 @@ impl Boundary {
         let past = self.past.iter().all(|it| it.is_finite() && *it >= 0.0);
         past && self.bound.is_finite() && logs.copied().all(f64::is_finite)
     }
+}
+
+/// Whether the sum of what these are logs of may reach `needed`, a log as well. It cannot when their
+/// number times the largest does not, which is most of the time and costs no exponentials.
+pub(super) fn may_reach(logs: impl Iterator<Item = f64> + Clone, needed: f64) -> bool {
+    let largest = logs.clone().fold(f64::NEG_INFINITY, f64::max);
+    let number = real(logs.count() as u64);
+    // A little more, so that rounding decides nothing.
+    largest + ln(number) + 1e-6 >= needed
 }
 
 fn add(sum: &mut (u64, u64), more: (u64, u64)) {
