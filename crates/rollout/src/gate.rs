@@ -139,6 +139,18 @@ impl Question {
         }
     }
 
+    /// The settings, if it compares bad requests.
+    pub fn compare(&self) -> Option<&CompareGate> {
+        match self {
+            Self::Compare(it) => Some(it),
+            Self::Threshold(_)
+            | Self::Webhook(_)
+            | Self::Latency(_)
+            | Self::Slo(_)
+            | Self::Scalar(_) => None,
+        }
+    }
+
     /// What would be good, in words.
     pub fn bound(&self) -> String {
         match self {

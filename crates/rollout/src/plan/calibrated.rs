@@ -6,10 +6,7 @@ use analysis::Dispersion;
 use jiff::SignedDuration;
 
 use super::Plan;
-use crate::{
-    gate::{CompareGate, Gate, Question},
-    weight::Weight,
-};
+use crate::{gate::Question, weight::Weight};
 
 impl Plan {
     /// With the over-dispersion that was found, by gate: those gates begin with it. It is fixed before
@@ -18,8 +15,8 @@ impl Plan {
     pub fn calibrated(mut self, found: &BTreeMap<String, Dispersion>) -> Self {
         for gate in &mut self.gates {
             let found = found.get(&gate.name);
-            if let (Some(compare), Some(dispersion)) = (compared(gate), found) {
-                compare.policy.dispersion = Some(*dispersion);
+            if let (Question::Compare(it), Some(dispersion)) = (&mut gate.question, found) {
+                it.policy.dispersion = Some(*dispersion);
             }
         }
         self
@@ -27,15 +24,12 @@ impl Plan {
 
     /// What its gates begin with, where it was found before.
     pub fn dispersions(&self) -> BTreeMap<String, Dispersion> {
-        let gates = self.gates.iter().filter_map(|gate| match &gate.question {
-            Question::Compare(it) => Some((gate.name.clone(), it.policy.dispersion?)),
-            Question::Threshold(_)
-            | Question::Webhook(_)
-            | Question::Latency(_)
-            | Question::Slo(_)
-            | Question::Scalar(_) => None,
+        let gates = self.gates.iter();
+        let found = gates.filter_map(|it| {
+            let compare = it.question.compare()?;
+            Some((it.name.clone(), compare.policy.dispersion?))
         });
-        gates.collect()
+        found.collect()
     }
 
     /// How long it stays at each of the candidate's shares between none and all, where nothing has to
@@ -52,16 +46,5 @@ impl Plan {
             }
         }
         times
-    }
-}
-
-fn compared(gate: &mut Gate) -> Option<&mut CompareGate> {
-    match &mut gate.question {
-        Question::Compare(it) => Some(it),
-        Question::Threshold(_)
-        | Question::Webhook(_)
-        | Question::Latency(_)
-        | Question::Slo(_)
-        | Question::Scalar(_) => None,
     }
 }

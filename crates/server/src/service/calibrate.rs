@@ -13,7 +13,7 @@ use drivers::substitution::Substitution;
 use jiff::{SignedDuration, Timestamp};
 use rollout::{
     Plan, Revision, Revisions,
-    gate::{CompareGate, Gate, Question},
+    gate::{CompareGate, Gate},
     time,
 };
 use store::App;
@@ -63,7 +63,9 @@ impl Service {
         let over = over(request.over_seconds)?;
         let (app, file) = self.app_and_file(project, name).await?;
         let plan = self.plan_to_try(&app, &file).await?;
-        let gates = chosen(&plan, request.gate.as_deref(), |it| compared(it).is_some())?;
+        let gates = chosen(&plan, request.gate.as_deref(), |it| {
+            it.question.compare().is_some()
+        })?;
         let (rollouts, _) = self.past_rollouts(&app).await?;
         let until = self.leases.now();
         let from = time::after(until, -over);
@@ -88,7 +90,7 @@ impl Service {
         gate: &Gate,
         by: &str,
     ) -> Result<CalibrationView, ServeError> {
-        let Some(compare) = compared(gate) else {
+        let Some(compare) = gate.question.compare() else {
             let why = "only gates of the kind compare can be calibrated".to_owned();
             return Ok(past.nothing(gate, why));
         };
@@ -343,17 +345,6 @@ pub(super) fn chosen<'p>(
         }
     })?;
     Ok(vec![found])
-}
-
-pub(super) fn compared(gate: &Gate) -> Option<&CompareGate> {
-    match &gate.question {
-        Question::Compare(it) => Some(it),
-        Question::Threshold(_)
-        | Question::Webhook(_)
-        | Question::Latency(_)
-        | Question::Slo(_)
-        | Question::Scalar(_) => None,
-    }
 }
 
 fn names(app: &App, stable: Revision) -> Substitution {

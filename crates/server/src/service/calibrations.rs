@@ -8,7 +8,7 @@ use rollout::{Plan, gate::Counters};
 use serde::{Deserialize, Serialize};
 use store::{App, CalibrationRow, StoreError};
 
-use super::{Service, calibrate::compared};
+use super::Service;
 use crate::error::ServeError;
 
 /// A calibration as it is kept.
@@ -56,7 +56,7 @@ impl Found {
     pub(super) fn applied(&self, plan: Plan) -> Plan {
         let known = self.0.iter().filter_map(|row| {
             let kept: Kept = serde_json::from_value(row.result.clone()).ok()?;
-            let counters = plan.gate(&row.gate).and_then(compared)?.counters.clone();
+            let counters = plan.gate(&row.gate)?.question.compare()?.counters.clone();
             let dispersion = kept.dispersion.filter(|_| counters == kept.counters)?;
             Some((row.gate.clone(), dispersion))
         });

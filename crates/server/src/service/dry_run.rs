@@ -204,7 +204,7 @@ fn probed(check: GateCheck, probe: Probe, plan: &Plan, gate: &Gate) -> GateCheck
 
 /// What to expect at each share of the plan between none and all.
 fn outlook(traffic: &Traffic, plan: &Plan, gate: &Gate) -> Vec<GateOutlook> {
-    let Question::Compare(compare) = &gate.question else {
+    let Some(compare) = gate.question.compare() else {
         return Vec::new();
     };
     let Ok(compare) = Compare::new(compare.policy.clone()) else {

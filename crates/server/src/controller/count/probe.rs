@@ -66,9 +66,7 @@ fn words(found: &[Found]) -> String {
 }
 
 fn traffic(question: &Question, gathered: &Gathered) -> Option<Traffic> {
-    let Question::Compare(_) = question else {
-        return None;
-    };
+    question.compare()?;
     let (found, whats) = (&gathered.found, counted_of(question));
     let begun = Counting::default().advance(found, whats, gathered.until_ms - OVER_MS);
     let counted = begun.ok()?.next.advance(found, whats, gathered.until_ms);
