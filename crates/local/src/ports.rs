@@ -65,14 +65,29 @@ fn hold_one() -> io::Result<(u16, TcpListener)> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
+
+    // A test that starts a child at this moment lends it every open socket until it
+    // executes its program, and a port is bound that long.
+    fn is_free_soon(port: u16) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+                Ok(_) => return true,
+                Err(_) if Instant::now() < deadline => std::thread::yield_now(),
+                Err(_) => return false,
+            }
+        }
+    }
 
     #[test]
     fn ports_are_different_and_can_be_bound() {
         let ports = free_ports(50).unwrap();
         assert_eq!(ports.iter().collect::<HashSet<_>>().len(), 50);
         for port in ports {
-            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+            assert!(is_free_soon(port), "{port} stays taken");
         }
         assert_ne!(free_port().unwrap(), free_port().unwrap());
     }
