@@ -24,10 +24,10 @@ build: ## Build the binary
 	$(CARGO) build --locked -p cli
 
 test: packages kubernetes build ## Run every test
-	$(CARGO) test --locked --workspace --exclude e2e --no-fail-fast
+	scripts/told-twice $(CARGO) test --locked --workspace --exclude e2e --no-fail-fast --
 	$(CARGO) test --locked -p e2e --lib
 	@# Tests of Kubernetes share one control plane as long as one of them runs.
-	$(CARGO) test --locked -p e2e --test kubernetes -- --test-threads=4 --skip served
+	scripts/told-twice $(CARGO) test --locked -p e2e --test kubernetes -- --test-threads=4 --skip served
 	@# Stories of running servers watch every instant: two at a time, beside a control plane.
 	scripts/told-twice $(CARGO) test --locked -p e2e --test kubernetes -- --test-threads=2 served
 	@# Most of an end-to-end test is waiting, so more of them than cores run at once.
@@ -45,7 +45,7 @@ node: kubernetes ## Install and build what a Kubernetes node needs: containerd, 
 test-node: node build ## Run the tests on a real Kubernetes node; they need root
 	@# There is no network in the namespace, so all is compiled before.
 	$(CARGO) test --locked -p e2e --test real_node --no-run
-	scripts/in-namespace $(CARGO) test --offline --locked -p e2e --test real_node -- --test-threads=2
+	scripts/told-twice scripts/in-namespace $(CARGO) test --offline --locked -p e2e --test real_node -- --test-threads=2
 
 fmt: ## Check the formatting
 	$(CARGO) fmt --all --check
