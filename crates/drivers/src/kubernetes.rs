@@ -13,7 +13,8 @@
 //!   something moves, so they are watched by app and label, and no longer than that ([`Cluster::pods`]).
 //! - A write carries what it was decided on (the object's version, or the fields themselves) and
 //!   the epoch of the lease it is made under; its answer is in the cache when the call returns, and
-//!   nothing older replaces it there.
+//!   nothing older replaces it there. A write whose caller is interrupted is finished all the same,
+//!   and the next look waits for it.
 //! - What cannot be read is an error, never "there is none": a cache that is not complete answers
 //!   nothing.
 //!
@@ -21,6 +22,7 @@
 //! [`Cluster::patch`], [`Cluster::create`] and [`Cluster::delete`]. A kind is one constant
 //! ([`kind`]).
 
+mod abandoned;
 pub mod adopt;
 mod cache;
 mod cluster;

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
+    abandoned::Abandoned,
     cache::{Cache, Scope},
     connect::Connection,
     kind::{Kind, POD},
@@ -35,6 +36,7 @@ pub struct Cluster {
     name: String,
     namespace: String,
     pub(super) server: Arc<ApiServer>,
+    pub(super) abandoned: Abandoned,
     wake: Wake,
     watches: Mutex<BTreeMap<Scope, Arc<Watch>>>,
     looks: Mutex<BTreeMap<AppKey, Look>>,
@@ -65,6 +67,7 @@ impl Cluster {
             name: connection.name,
             namespace: connection.namespace,
             server: Arc::new(connection.server),
+            abandoned: Abandoned::default(),
             wake,
             watches: Mutex::default(),
             looks: Mutex::default(),
@@ -100,6 +103,7 @@ impl Cluster {
         namespace: &str,
         name: &str,
     ) -> Result<Option<Arc<Object>>, DriverError> {
+        self.abandoned.settled(namespace).await;
         self.shared(kind, namespace).get(app, name).await
     }
 
@@ -112,6 +116,7 @@ impl Cluster {
         namespace: &str,
         group: &str,
     ) -> Result<Vec<Arc<Object>>, DriverError> {
+        self.abandoned.settled(namespace).await;
         self.shared(kind, namespace).group(app, group).await
     }
 
@@ -131,6 +136,7 @@ impl Cluster {
             selector: Some(selector.to_owned()),
             app: Some(app.clone()),
         };
+        self.abandoned.settled(namespace).await;
         let last = locked(&self.looks).get(app).cloned();
         let holds = |it: &Look| it.at_rest && it.as_of == as_of && it.scope == scope;
         if let Some(look) = last.filter(holds) {

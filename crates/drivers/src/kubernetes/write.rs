@@ -69,10 +69,9 @@ impl Cluster {
         let request = Request::patch(format!("{path}?fieldManager={MANAGER}"))
             .header(CONTENT_TYPE, content)
             .header(ACCEPT, "application/json");
-        let asked = self
-            .server
-            .ask_json("patch", &operation, request, bytes(&body));
-        self.taken(kind, &operation, asked.await)
+        let namespace = &object.namespace;
+        self.written(kind, namespace, "patch", operation, request, bytes(&body))
+            .await
     }
 
     /// Makes an object from its manifest (without `apiVersion` and `kind`), written under `epoch`.
@@ -98,10 +97,9 @@ impl Cluster {
         let path = kind.path(namespace, None);
         let request = Request::post(format!("{path}?fieldManager={MANAGER}"))
             .header(CONTENT_TYPE, "application/json");
-        let asked = self
-            .server
-            .ask_json("create", &operation, request, bytes(&manifest));
-        self.taken(kind, &operation, asked.await)
+        let body = bytes(&manifest);
+        self.written(kind, namespace, "create", operation, request, body)
+            .await
     }
 
     /// Deletes `object`, if it still is as it was read. Its dependents go with it.
@@ -124,37 +122,55 @@ impl Cluster {
         });
         let request = Request::delete(kind.path(&object.namespace, Some(&object.name)))
             .header(CONTENT_TYPE, "application/json");
-        self.server
-            .ask("delete", &operation, request, bytes(&body))
-            .await?;
-        Ok(())
+        let server = Arc::clone(&self.server);
+        let asked = operation.clone();
+        let deleted = async move {
+            let answer = server.ask("delete", &asked, request, bytes(&body)).await;
+            answer.map(drop)
+        };
+        self.abandoned
+            .or_answered(&object.namespace, &operation, deleted)
+            .await
     }
 
-    /// Keeps what a write was answered with.
-    fn taken(
+    /// Sends a write and keeps what it was answered with, also when nobody waits any more.
+    async fn written(
         &self,
         kind: &'static Kind,
-        operation: &str,
-        answer: Result<Value, RequestError>,
+        namespace: &str,
+        verb: &'static str,
+        operation: String,
+        request: http::request::Builder,
+        body: Vec<u8>,
     ) -> Result<Arc<Object>, RequestError> {
-        let object = match answer {
-            Ok(answer) => Object::read(kind, answer),
-            Err(error) if error.failure == Failure::Invalid && is_failed_test(&error) => {
-                let message = "the object has changed since it was read";
-                return Err(failed(operation, Failure::Conflict, message));
-            }
-            Err(error) => return Err(error),
+        let server = Arc::clone(&self.server);
+        let cache = self.shared(kind, namespace);
+        let asked = operation.clone();
+        let written = async move {
+            let answer = server.ask_json(verb, &asked, request, body).await;
+            Ok(cache.written(taken(kind, &asked, answer)?))
         };
-        let Some(object) = object else {
-            return Err(failed(
-                operation,
-                Failure::Unknown,
-                "the answer is no object",
-            ));
-        };
-        let cache = self.shared(kind, &object.namespace);
-        Ok(cache.written(object))
+        self.abandoned
+            .or_answered(namespace, &operation, written)
+            .await
     }
+}
+
+/// The object that a write was answered with.
+fn taken(
+    kind: &'static Kind,
+    operation: &str,
+    answer: Result<Value, RequestError>,
+) -> Result<Object, RequestError> {
+    let object = match answer {
+        Ok(answer) => Object::read(kind, answer),
+        Err(error) if error.failure == Failure::Invalid && is_failed_test(&error) => {
+            let message = "the object has changed since it was read";
+            return Err(failed(operation, Failure::Conflict, message));
+        }
+        Err(error) => return Err(error),
+    };
+    object.ok_or_else(|| failed(operation, Failure::Unknown, "the answer is no object"))
 }
 
 /// Refuses to overwrite what was written under a newer lease.

@@ -1,6 +1,9 @@
 //! What the drivers share: caches, wakes, writes.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use drivers::{
     DriverError,
@@ -9,7 +12,7 @@ use drivers::{
         kind::{DEPLOYMENT, GroupBy, Kind, REPLICA_SET},
     },
 };
-use futures::stream;
+use futures::{FutureExt, stream};
 use local::{
     kubernetes::{Component, Entry, Patch},
     wait,
@@ -159,6 +162,46 @@ async fn writes_are_fenced_and_known_at_once() {
     let refused = patch(&written, 7, Change::Json(vec![set(5)])).await;
     assert_eq!(refused.unwrap_err().failure, Failure::Conflict);
     assert_eq!(get().await.body()["spec"]["replicas"], 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_whose_caller_went_away_is_known_to_the_next_look() {
+    let plane = Plane::shared().await;
+    let namespace = plane.plane.namespace("engine").await.unwrap();
+    allow(&plane.plane, &namespace).await;
+    let api = admin(&plane.plane);
+    let object = deployment("web", "web:v1", 1);
+    api.create(&deployments(&namespace), &object).await.unwrap();
+    let replica = Replica::new(&plane.plane);
+    let cluster = replica.cluster().await;
+    let me = app("web");
+    let get = async || {
+        let found = cluster.get(&me, &DEPLOYMENT, &namespace, "web").await;
+        found.unwrap().unwrap()
+    };
+    let set = |replicas: u32| {
+        let set = json!({"op": "replace", "path": "/spec/replicas", "value": replicas});
+        Change::Json(vec![set])
+    };
+    let signed = wait::until(SOON, "a write between the controller's", async || {
+        cluster.patch(&DEPLOYMENT, &*get().await, 1, set(2)).await
+    });
+    signed.await.unwrap();
+    for replicas in 3..9 {
+        let known = get().await;
+        let write = cluster.patch(&DEPLOYMENT, &known, 1, set(replicas));
+        // Dropped after one poll, as by a pass that an urgent one interrupts.
+        assert!(write.now_or_never().is_none());
+        let dropped = Instant::now();
+        let seen = get().await.body()["spec"]["replicas"].clone();
+        let late = dropped.elapsed() >= Duration::from_millis(250);
+        assert!(late || seen == replicas, "{seen}, not {replicas}");
+        let made = wait::until(SOON, "it to be made all the same", async || {
+            let seen = get().await.body()["spec"]["replicas"].clone();
+            if seen == replicas { Ok(()) } else { Err(seen) }
+        });
+        made.await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -99,6 +99,20 @@ async fn an_abort_leaves_stable_untouched() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_that_were_scaled_away_are_ready_for_nothing() {
+    let mut shop = Shop::adopted(4, json!({})).await;
+    shop.deploy("web:v2").await;
+    shop.reach(&[(R1, 4), (R2, 4)], &[R1, R2]).await;
+    for left in [2, 0] {
+        // Looked at before their controller has stopped one of them.
+        shop.ensure(&[(R1, left), (R2, 4)], &[R2]).await.unwrap();
+        let ready = shop.observe().await.get(&R1).map_or(0, |it| it.ready);
+        assert!(ready <= left, "{ready} of {left}");
+    }
+    shop.rest(R2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_deploy_supersedes_from_stable() {
     let mut shop = Shop::adopted(4, json!({})).await;
     let pods = shop.pods("web:v1").await;

@@ -180,6 +180,8 @@ fn status(look: &Look, set: &Set, pods: &[&Pod], whole: u32) -> RevisionStatus {
         let available = number(&set.status, "/availableReplicas").unwrap_or(0);
         ready = ready.min(u32::try_from(available).unwrap_or(u32::MAX));
     }
+    // Pods beyond what is wanted are being stopped, whether they show it yet or not.
+    ready = ready.min(set.replicas);
     let total = count(|it| it != InstanceState::Exited);
     let others = look.sets.iter().filter(|it| it.uid() != set.uid());
     let alone = others.map(|it| it.replicas).all(|it| it == 0);
