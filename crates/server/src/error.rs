@@ -302,6 +302,10 @@ impl IntoResponse for ServeError {
                 let after = HeaderValue::from_static(RETRY_AFTER_SECONDS);
                 headers.insert(header::RETRY_AFTER, after);
             }
+            // Some of the body may not be read yet, and would be taken for the next request.
+            Self::TooLarge { .. } | Self::TooSlow { .. } => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             Self::PreconditionFailed { current, .. } => {
                 if let Ok(etag) = HeaderValue::from_str(&format!("\"{current}\"")) {
                     headers.insert(header::ETAG, etag);

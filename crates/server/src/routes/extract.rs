@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    body::{Body, Bytes},
+    body::{BodyDataStream, Bytes},
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
     http::{HeaderMap, header, request::Parts},
 };
@@ -21,6 +21,9 @@ pub(super) const BODY_MAX: usize = 1 << 20;
 pub(super) const HOOK_MAX: usize = 256 << 10;
 /// How long a body may take to arrive.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
+/// Most bytes of a refused body that are read on, and for how long.
+const DISCARD_MAX: usize = 8 << 20;
+const DISCARD_WITHIN: Duration = Duration::from_secs(1);
 
 /// Who asks; put there by the row's guard.
 #[derive(Debug, Clone)]
@@ -106,13 +109,44 @@ impl<S: Sync, T: DeserializeOwned, const MAX: usize> FromRequest<S> for JsonBody
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ServeError> {
         let (parts, body) = request.into_parts();
-        declared(&parts.headers, MAX)?;
-        let bytes = tokio::time::timeout(BODY_WITHIN, whole(body, MAX)).await;
-        let bytes = bytes.map_err(|_| ServeError::TooSlow {
-            within: BODY_WITHIN,
-        })??;
-        let value = parse(&bytes)?;
-        Ok(Self { value, bytes })
+        let mut chunks = body.into_data_stream();
+        match read(&parts.headers, &mut chunks, MAX).await {
+            Ok(bytes) => {
+                let value = parse(&bytes)?;
+                Ok(Self { value, bytes })
+            }
+            Err(refusal) => {
+                tokio::select! {
+                    () = discard(&mut chunks) => {}
+                    () = tokio::time::sleep(DISCARD_WITHIN) => {}
+                }
+                Err(refusal)
+            }
+        }
+    }
+}
+
+async fn read(
+    headers: &HeaderMap,
+    chunks: &mut BodyDataStream,
+    max: usize,
+) -> Result<Bytes, ServeError> {
+    declared(headers, max)?;
+    let bytes = tokio::time::timeout(BODY_WITHIN, whole(chunks, max)).await;
+    bytes.map_err(|_| ServeError::TooSlow {
+        within: BODY_WITHIN,
+    })?
+}
+
+/// Reads on and forgets, within bounds: who is still sending when the connection is closed never gets
+/// to the answer.
+async fn discard(chunks: &mut BodyDataStream) {
+    let mut left = DISCARD_MAX;
+    while let Some(Ok(chunk)) = chunks.next().await {
+        match left.checked_sub(chunk.len()) {
+            Some(less) => left = less,
+            None => return,
+        }
     }
 }
 
@@ -139,8 +173,7 @@ fn declared(headers: &HeaderMap, max: usize) -> Result<(), ServeError> {
     }
 }
 
-async fn whole(body: Body, max: usize) -> Result<Bytes, ServeError> {
-    let mut chunks = body.into_data_stream();
+async fn whole(chunks: &mut BodyDataStream, max: usize) -> Result<Bytes, ServeError> {
     let mut bytes = Vec::new();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| ServeError::Malformed {

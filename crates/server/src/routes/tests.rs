@@ -260,6 +260,22 @@ async fn problems_have_one_shape_and_answers_one_set_of_headers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_sends_too_much_is_told_and_can_go_on() {
+    let rig = Rig::start().await;
+    let admin = rig.admin().await;
+    let put = || rig.request(Method::PUT, "/api/v1/apps/shop/checkout", &admin);
+    for _ in 0..20 {
+        let huge = put().json(&"x".repeat(4 << 20));
+        let answer = rig.send(huge).await;
+        is(&answer, StatusCode::PAYLOAD_TOO_LARGE, "too-large");
+        // On the connection that the client keeps, if it keeps it.
+        let broken = put().body("{").header("content-type", "application/json");
+        let answer = rig.send(broken).await;
+        is(&answer, StatusCode::BAD_REQUEST, "malformed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn apps_are_versioned_and_paged() {
     let rig = Rig::start().await;
     let admin = rig.admin().await;
