@@ -24,8 +24,8 @@ pub use plan::{GateCheck, GateOutlook, PlanRequest, PlanView, StepPlan};
 pub use problem::{FieldProblem, PROBLEM_JSON, ProblemBody};
 pub use rollout::{
     Approve, CommandRequest, Decision, Deploy, Explanation, GateView, InstanceView,
-    MeasurementView, OrderWord, RevisionTraffic, RolloutSummary, RolloutView, StepState, StepView,
-    TransitionView, WaitAnswer, Waiting, WhyEnded,
+    MeasurementView, ObstacleView, OrderWord, RevisionTraffic, RolloutSummary, RolloutView,
+    StepState, StepView, TransitionView, WaitAnswer, Waiting, WhyEnded,
 };
 pub use token::{CreateToken, CreatedToken, RoleWord, TokenView, Whoami};
 pub use trial::{

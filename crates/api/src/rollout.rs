@@ -251,12 +251,25 @@ pub struct RolloutView {
     pub traffic: Vec<RevisionTraffic>,
     /// How the gates stand.
     pub gates: Vec<GateView>,
+    /// What keeps a part of the world from what was asked for; it is tried again and again.
+    #[serde(default)]
+    pub obstacles: Vec<ObstacleView>,
     /// When traffic, instances and gates were last seen.
     pub observed_at: Option<Timestamp>,
     /// Who asked for it.
     pub created_by: String,
     /// Why, in their words.
     pub comment: Option<String>,
+}
+
+/// A part of the world that does not do what it was asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ObstacleView {
+    /// The part: `router` or `workload`.
+    pub part: String,
+    /// What it says.
+    pub detail: String,
 }
 
 /// One committed change: a row of the history.

@@ -85,17 +85,7 @@ pub(crate) fn full(view: &RolloutView) -> String {
     if !view.traffic.is_empty() {
         blocks.push(traffic(&view.traffic));
     }
-    let problems: Vec<String> = view
-        .traffic
-        .iter()
-        .flat_map(|it| it.problems.iter().map(move |text| (it, text)))
-        .map(|(it, text)| {
-            toned(
-                &clean(&format!("! {}: {text}", it.revision)),
-                Some(Tone::Attention),
-            )
-        })
-        .collect();
+    let problems = problems(view);
     if !problems.is_empty() {
         blocks.push(problems.join("\n"));
     }
@@ -106,6 +96,21 @@ pub(crate) fn full(view: &RolloutView) -> String {
         blocks.push(steps(view));
     }
     blocks.join("\n\n")
+}
+
+/// What is wrong with instances, and with the parts that run and route to them.
+fn problems(view: &RolloutView) -> Vec<String> {
+    let of = |it: &RevisionTraffic| {
+        let lines = it.problems.iter();
+        let lines = lines.map(|text| format!("! {}: {text}", it.revision));
+        lines.collect::<Vec<_>>()
+    };
+    let obstacles = view.obstacles.iter();
+    let obstacles = obstacles.map(|it| format!("! {}: {}; it is tried again", it.part, it.detail));
+    let lines = view.traffic.iter().flat_map(of).chain(obstacles);
+    lines
+        .map(|it| toned(&clean(&it), Some(Tone::Attention)))
+        .collect()
 }
 
 fn head(view: &RolloutView) -> String {

@@ -17,8 +17,19 @@ pub(crate) struct Seen {
     pub(crate) target: Target,
     /// What was seen.
     pub(crate) observation: Observation,
+    /// What kept the world from it.
+    pub(crate) obstacles: Vec<Obstacle>,
     /// When.
     pub(crate) at: Timestamp,
+}
+
+/// What keeps a part of the world from what was asked for, until it is tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Obstacle {
+    /// The part, e.g. `router`.
+    pub(crate) part: &'static str,
+    /// What it says.
+    pub(crate) detail: String,
 }
 
 /// What was last seen, by app.

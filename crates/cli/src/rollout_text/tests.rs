@@ -1,6 +1,6 @@
 //! What people get to see of a rollout: golden.
 
-use api::{InstanceView, RolloutSummary, StepView, Waiting, WhyEnded};
+use api::{InstanceView, ObstacleView, RolloutSummary, StepView, Waiting, WhyEnded};
 use serde_json::json;
 
 use super::*;
@@ -68,6 +68,10 @@ fn view() -> RolloutView {
             at: None,
             bound: "below 0.05".to_owned(),
             evidence: None,
+        }],
+        obstacles: vec![ObstacleView {
+            part: "router".to_owned(),
+            detail: "somebody keeps changing the route".to_owned(),
         }],
         observed_at: None,
         created_by: "token:ci".to_owned(),

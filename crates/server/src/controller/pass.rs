@@ -28,6 +28,7 @@ use rollout::{
 use store::{Commit, MeasurementRow, PassInput, Rollout, StoreError};
 use uuid::Uuid;
 
+use ensure::Ensured;
 use gates::earliest;
 use scene::Scene;
 
@@ -38,7 +39,10 @@ use super::{
     notices,
     troubles::{Condition, Part},
 };
-use crate::{app_file::AppFile, live::Seen};
+use crate::{
+    app_file::AppFile,
+    live::{Obstacle, Seen},
+};
 
 /// How long a pass may take. Everything it calls has a shorter deadline of its own but the database,
 /// which may have gone away without a word.
@@ -188,8 +192,8 @@ impl Pass {
         let target = Target::steady(stable, replicas);
         let ready = scene.observation.ready(stable) > 0;
         let shares = ready.then(|| target.weights.clone());
-        let unseen = self.ensure(input, &scene, &target, shares).await;
-        self.show(&scene, &target);
+        let Ensured { unseen, obstacles } = self.ensure(input, &scene, &target, shares).await;
+        self.show(&scene, &target, obstacles);
         let offered = self.take_up(input, &scene).await;
         if !unseen && !offered && ensure::settled(&scene.observation, stable, replicas) {
             self.shared.service.cx.at_rest(&self.app);
@@ -255,11 +259,11 @@ impl Pass {
 
         let target = target(&plan, &state);
         let shares = routes(&plan, &state, &target, &scene.observation);
-        let unseen = self.ensure(&input, &scene, &target, shares).await;
+        let Ensured { unseen, obstacles } = self.ensure(&input, &scene, &target, shares).await;
         self.note_alert(&plan, &state, &scene.observation);
         let offered = self.take_up(&input, &scene).await;
         crash_point("after-ensure");
-        self.show(&scene, &target);
+        self.show(&scene, &target, obstacles);
         let (to_measure, gate_due) =
             self.due(&plan, &rollout, &state, &target, &gates, &scene, &file);
         Ok(PassEnd {
@@ -322,10 +326,11 @@ impl Pass {
         }
     }
 
-    fn show(&self, scene: &Scene, target: &Target) {
+    fn show(&self, scene: &Scene, target: &Target, obstacles: Vec<Obstacle>) {
         let seen = Seen {
             target: target.clone(),
             observation: scene.observation.clone(),
+            obstacles,
             at: scene.now,
         };
         self.shared.service.live.put(&self.app, seen);

@@ -1,6 +1,6 @@
 //! A rollout for the wire.
 
-use api::{RolloutSummary, RolloutView, StepState, StepView, Waiting, WhyEnded};
+use api::{ObstacleView, RolloutSummary, RolloutView, StepState, StepView, Waiting, WhyEnded};
 use jiff::Timestamp;
 use rollout::{Event, Phase, Plan, Reason, State, Track, WaitingOn};
 use serde::Serialize;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use store::{Rollout, TransitionRow};
 
 use super::{gates, traffic};
-use crate::live::Seen;
+use crate::live::{Obstacle, Seen};
 
 /// What a rollout is shown with.
 #[derive(Debug)]
@@ -120,10 +120,19 @@ pub(crate) fn view(shown: &Shown<'_>) -> RolloutView {
         }),
         traffic: traffic::shares(shown),
         gates: gates::views(shown.rollout, seen),
+        obstacles: seen.map(obstacles).unwrap_or_default(),
         observed_at: seen.map(|it| it.at),
         created_by: shown.rollout.created_by.clone(),
         comment: shown.rollout.comment.clone(),
     }
+}
+
+fn obstacles(seen: &Seen) -> Vec<ObstacleView> {
+    let view = |it: &Obstacle| ObstacleView {
+        part: it.part.to_owned(),
+        detail: it.detail.clone(),
+    };
+    seen.obstacles.iter().map(view).collect()
 }
 
 /// A tagged value as its kind and the rest of its fields.

@@ -77,6 +77,12 @@ fn facts(shown: &Shown<'_>, view: &RolloutView, now: Timestamp) -> Vec<String> {
     if let Some(seen) = super::traffic::relevant(shown) {
         facts.extend(unknown_parts(seen));
     }
+    for it in &view.obstacles {
+        // What could not be read is told above.
+        if !facts.iter().any(|told| told.contains(&it.detail)) {
+            facts.push(format!("{}: {}; it is tried again", it.part, it.detail));
+        }
+    }
     if !rollout.phase.is_terminal() {
         let spent = now.duration_since(state.since);
         let spent = jiff::SignedDuration::from_secs(spent.as_secs().max(0));

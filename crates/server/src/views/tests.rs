@@ -16,7 +16,7 @@ use store::Rollout;
 use uuid::Uuid;
 
 use super::*;
-use crate::live::Seen;
+use crate::live::{Obstacle, Seen};
 
 #[test]
 fn revisions_are_read_as_they_are_shown() {
@@ -146,6 +146,10 @@ fn at_the_gate() -> (Rollout, Seen) {
     let seen = Seen {
         target: target(&plan, &state),
         observation,
+        obstacles: vec![Obstacle {
+            part: "router",
+            detail: "HAProxy is away".to_owned(),
+        }],
         at: moment(31),
     };
     let rollout = Rollout {

@@ -13,21 +13,33 @@ use rollout::{
 use store::PassInput;
 
 use super::{Pass, Scene};
-use crate::controller::{
-    crash_point::crash_point,
-    observe,
-    troubles::{Condition, Part},
+use crate::{
+    controller::{
+        crash_point::crash_point,
+        observe,
+        troubles::{Condition, Part},
+    },
+    live::Obstacle,
 };
 
 type Shares = BTreeMap<Revision, Weight>;
 
+/// What became of a pass's effects.
+#[derive(Default)]
+pub(super) struct Ensured {
+    /// The world does not show its target yet.
+    pub(super) unseen: bool,
+    /// What does not work.
+    pub(super) obstacles: Vec<Obstacle>,
+}
+
 /// What keeps a part of the world from its target.
-struct Obstacle {
+struct Hindrance {
     text: String,
     pending: bool,
 }
 
-impl Obstacle {
+impl Hindrance {
     fn unread(text: String) -> Self {
         Self {
             text,
@@ -43,7 +55,7 @@ impl Obstacle {
     }
 }
 
-impl From<DriverError> for Obstacle {
+impl From<DriverError> for Hindrance {
     fn from(error: DriverError) -> Self {
         Self {
             text: error.to_string(),
@@ -53,18 +65,18 @@ impl From<DriverError> for Obstacle {
 }
 
 impl Pass {
-    /// Brings the world to the target, as far as it can be read. True when it does not show it yet.
+    /// Brings the world to the target, as far as it can be read.
     pub(super) async fn ensure(
         &self,
         input: &PassInput,
         scene: &Scene,
         target: &Target,
         shares: Option<Shares>,
-    ) -> bool {
+    ) -> Ensured {
         // A replica that may have lost its lease writes nothing more (invariant I7).
         let may_act = || self.shared.service.leases.may_act_under(&input.fence);
-        let mut router = scene.observation.routes.trouble().map(Obstacle::unread);
-        let mut workload = scene.observation.workload.trouble().map(Obstacle::unread);
+        let mut router = scene.observation.routes.trouble().map(Hindrance::unread);
+        let mut workload = scene.observation.workload.trouble().map(Hindrance::unread);
         let mut unseen = !may_act();
         if workload.is_none() && !unseen {
             let in_use = in_use(&scene.observation, shares.as_ref());
@@ -89,21 +101,29 @@ impl Pass {
             match may_act() {
                 true => {
                     let ensured = self.ensure_instances(scene, &wanted).await;
-                    workload = ensured.err().map(Obstacle::from);
+                    workload = ensured.err().map(Hindrance::from);
                 }
                 false => unseen = true,
             }
         }
-        for (part, obstacle) in [(Part::Router, &router), (Part::Workload, &workload)] {
-            let now = obstacle
+        let mut obstacles = Vec::new();
+        for (part, hindrance) in [(Part::Router, &router), (Part::Workload, &workload)] {
+            let now = hindrance
                 .as_ref()
-                .map_or(Condition::Works, Obstacle::condition);
+                .map_or(Condition::Works, Hindrance::condition);
             self.note(part, now);
-            if matches!(now, Condition::Fails(_)) {
+            if let Condition::Fails(detail) = now {
                 self.shared.service.metrics.driver_failed(part.word());
+                obstacles.push(Obstacle {
+                    part: part.word(),
+                    detail: detail.to_owned(),
+                });
             }
         }
-        unseen || router.is_some() || workload.is_some()
+        Ensured {
+            unseen: unseen || router.is_some() || workload.is_some(),
+            obstacles,
+        }
     }
 
     async fn ensure_routes(
