@@ -54,8 +54,8 @@ fn gate(world: &World) -> Value {
     gate
 }
 
-async fn deploy(world: &World, flags: &[&str]) -> anyhow::Result<Uuid> {
-    let artifact = PAIR.artifact(world, &Version::with("v2", flags)).await?;
+async fn deploy(world: &World, name: &'static str, flags: &[&str]) -> anyhow::Result<Uuid> {
+    let artifact = PAIR.artifact(world, &Version::with(name, flags)).await?;
     Ok(world.deploy(&artifact).await?.summary.id)
 }
 
@@ -88,12 +88,13 @@ async fn taken_back(world: &World, id: Uuid) -> anyhow::Result<(Duration, String
 
 /// Healthy revisions under noise: none may be taken back.
 pub(crate) async fn healthy() -> anyhow::Result<Vec<Figure>> {
-    const EACH: usize = 5;
+    // What has become stable is not rolled out again.
+    const EACH: [&str; 5] = ["v2", "v3", "v4", "v5", "v6"];
     let worlds = try_join_all((0..AT_A_TIME).map(|_| world(&NOISY, "20s"))).await?;
     let phases = try_join_all(worlds.iter().map(async |world| {
         let mut phases = Vec::new();
-        for _ in 0..EACH {
-            let id = deploy(world, &NOISY).await?;
+        for name in EACH {
+            let id = deploy(world, name, &NOISY).await?;
             let view = end(world, id).await?;
             eprintln!("healthy: {} {:?}", view.summary.phase, view.why);
             phases.push(view.summary.phase);
@@ -120,7 +121,7 @@ async fn times(first: &'static [&'static str], flags: &[&str]) -> anyhow::Result
     let times = try_join_all(worlds.iter().map(async |world| {
         let mut times = Vec::new();
         for _ in 0..EACH {
-            let id = deploy(world, flags).await?;
+            let id = deploy(world, "v2", flags).await?;
             let (took, why) = taken_back(world, id).await?;
             eprintln!("taken back after {:.1} s: {why}", took.as_secs_f64());
             times.push(took);
@@ -173,7 +174,7 @@ pub(crate) async fn down() -> anyhow::Result<Vec<Figure>> {
 pub(crate) async fn silent() -> anyhow::Result<Vec<Figure>> {
     let mut world = world(&USUAL, "10s").await?;
     world.stop_load().await;
-    let id = deploy(&world, &USUAL).await?;
+    let id = deploy(&world, "v2", &USUAL).await?;
     let view = world.waits_for(id, "decision").await?;
     let waiting = view.waiting_on.map(|it| it.sentence).unwrap_or_default();
     eprintln!("silent: {waiting}");
@@ -200,7 +201,7 @@ pub(crate) async fn incident() -> anyhow::Result<Vec<Figure>> {
             .into_boxed_slice(),
     );
     let world = world(flags, "60s").await?;
-    let id = deploy(&world, flags).await?;
+    let id = deploy(&world, "v2", flags).await?;
     let held = async |verdict: &str| {
         world
             .until(id, WITHIN, &format!("the gate to be {verdict}"), |view| {
