@@ -2,13 +2,14 @@
 
 use std::{
     collections::BTreeSet,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use drivers::{
     DriverError,
     kubernetes::{
-        Change, Failure, Object,
+        Change, Cluster, Failure, Object,
         kind::{DEPLOYMENT, GroupBy, Kind, REPLICA_SET},
     },
 };
@@ -20,6 +21,41 @@ use local::{
 use serde_json::json;
 
 use crate::rig::{Plane, Replica, SOON, admin, allow, app, deployment, deployments};
+
+/// Deployment `web` in a namespace of its own, as a replica sees it.
+struct Web {
+    plane: Arc<Plane>,
+    namespace: String,
+    cluster: Arc<Cluster>,
+    #[expect(dead_code, reason = "its clusters end with it")]
+    replica: Replica,
+}
+
+impl Web {
+    async fn start() -> Self {
+        let plane = Plane::shared().await;
+        let namespace = plane.plane.namespace("engine").await.unwrap();
+        allow(&plane.plane, &namespace).await;
+        let object = deployment("web", "web:v1", 1);
+        let made = admin(&plane.plane);
+        made.create(&deployments(&namespace), &object)
+            .await
+            .unwrap();
+        let replica = Replica::new(&plane.plane);
+        Self {
+            cluster: replica.cluster().await,
+            plane,
+            namespace,
+            replica,
+        }
+    }
+
+    async fn get(&self) -> Arc<Object> {
+        let me = app("web");
+        let found = self.cluster.get(&me, &DEPLOYMENT, &self.namespace, "web");
+        found.await.unwrap().unwrap()
+    }
+}
 
 fn names(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(ToString::to_string).collect()
@@ -103,19 +139,9 @@ async fn a_change_wakes_only_the_apps_that_asked_for_the_object() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_are_fenced_and_known_at_once() {
-    let plane = Plane::shared().await;
-    let namespace = plane.plane.namespace("engine").await.unwrap();
-    allow(&plane.plane, &namespace).await;
-    let api = admin(&plane.plane);
-    let object = deployment("web", "web:v1", 1);
-    api.create(&deployments(&namespace), &object).await.unwrap();
-    let replica = Replica::new(&plane.plane);
-    let cluster = replica.cluster().await;
-    let me = app("web");
-    let get = async || {
-        let found = cluster.get(&me, &DEPLOYMENT, &namespace, "web").await;
-        found.unwrap().unwrap()
-    };
+    let web = Web::start().await;
+    let cluster = &web.cluster;
+    let get = async || web.get().await;
     let patch = async |object: &Object, epoch, change| {
         cluster.patch(&DEPLOYMENT, object, epoch, change).await
     };
@@ -148,9 +174,12 @@ async fn writes_are_fenced_and_known_at_once() {
     assert!(DriverError::from(refused).transient);
 
     // A field that has not changed is enough for a JSON patch.
-    let path = format!("{}/web", deployments(&namespace));
+    let path = format!("{}/web", deployments(&web.namespace));
     let annotated = json!({"metadata": {"annotations": {"a": "b"}}});
-    api.patch(&path, Patch::Merge, &annotated).await.unwrap();
+    admin(&web.plane.plane)
+        .patch(&path, Patch::Merge, &annotated)
+        .await
+        .unwrap();
     let change = Change::Json(vec![was(2), set(3)]);
     let written = patch(&known, 7, change).await.unwrap();
 
@@ -166,19 +195,9 @@ async fn writes_are_fenced_and_known_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_whose_caller_went_away_is_known_to_the_next_look() {
-    let plane = Plane::shared().await;
-    let namespace = plane.plane.namespace("engine").await.unwrap();
-    allow(&plane.plane, &namespace).await;
-    let api = admin(&plane.plane);
-    let object = deployment("web", "web:v1", 1);
-    api.create(&deployments(&namespace), &object).await.unwrap();
-    let replica = Replica::new(&plane.plane);
-    let cluster = replica.cluster().await;
-    let me = app("web");
-    let get = async || {
-        let found = cluster.get(&me, &DEPLOYMENT, &namespace, "web").await;
-        found.unwrap().unwrap()
-    };
+    let web = Web::start().await;
+    let cluster = &web.cluster;
+    let get = async || web.get().await;
     let set = |replicas: u32| {
         let set = json!({"op": "replace", "path": "/spec/replicas", "value": replicas});
         Change::Json(vec![set])
