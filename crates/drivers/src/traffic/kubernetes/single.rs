@@ -70,6 +70,12 @@ fn turn(seen: &Seen, routes: &Routes, wanted: Selects) -> Next {
         // A Service that selects everything keeps nobody out.
         fence: seen.own.selects == Selects::Everything,
     };
+    // Pods whose ReplicaSet is not marked yet look like somebody else's: so this comes first.
+    if let Selects::One(revision) = wanted
+        && !seen.known.contains(&revision)
+    {
+        return wait(format!("the pods of {revision} can be told apart"));
+    }
     if seen.own.selects == Selects::Everything && !seen.own.strangers.is_empty() {
         return Next::Refuse(format!(
             "also selects pods that are none of the app's ({}); narrowing it would take their traffic",
@@ -77,9 +83,6 @@ fn turn(seen: &Seen, routes: &Routes, wanted: Selects) -> Next {
         ));
     }
     if let Selects::One(revision) = wanted {
-        if !seen.known.contains(&revision) {
-            return wait(format!("the pods of {revision} can be told apart"));
-        }
         let instances = routes.instances.get(&revision).into_iter().flatten();
         let ready = instances
             .filter(|it| it.state == InstanceState::Ready)
