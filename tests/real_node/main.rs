@@ -14,4 +14,5 @@ mod acceptance;
 mod failures;
 mod front;
 mod gateway;
+mod routes;
 mod traffic;

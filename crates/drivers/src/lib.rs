@@ -38,7 +38,7 @@ pub use bindings::Bindings;
 pub use error::DriverError;
 pub use metrics::{MetricSource, MetricsConfig};
 pub use notify::{Notice, Notifier, NotifierConfig};
-pub use traffic::{Routes, TrafficConfig, TrafficRouter};
+pub use traffic::{Routes, RulesTo, TrafficConfig, TrafficRouter};
 pub use wake::Wake;
 pub use workload::{Workload, WorkloadConfig};
 

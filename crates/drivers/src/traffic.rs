@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 pub(crate) use kubernetes::settings::Services;
 use rollout::{
-    Revision, Weight,
+    Revision, RouteRule, Weight,
     observation::{Instance, ObservedRoutes},
 };
 
@@ -27,6 +27,8 @@ pub struct Routes {
     /// Shares by revision; they sum to all. A revision that is absent gets nothing.
     /// Empty: nothing gets traffic.
     pub weights: BTreeMap<Revision, Weight>,
+    /// What reaches the candidate beside its share; only for routers that have rules.
+    pub rules: Option<RulesTo>,
     /// The instances of each revision that exist, ready or not, draining ones included.
     pub instances: BTreeMap<Revision, Vec<Instance>>,
     /// Every revision that has or is about to get instances. Where instances would get traffic by
@@ -35,6 +37,15 @@ pub struct Routes {
     /// The epoch of the lease that this is written under; where the place written to can keep it, a
     /// lower one must not overwrite a higher one (invariant I7).
     pub epoch: i64,
+}
+
+/// Header and mirror routes, and the revision that they are for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RulesTo {
+    /// The candidate.
+    pub revision: Revision,
+    /// The rules by name; not empty.
+    pub rules: BTreeMap<String, RouteRule>,
 }
 
 /// What a router can do; asking for more is refused when the plan is made, by name.
@@ -48,6 +59,8 @@ pub struct Capabilities {
     /// Shares between nothing and all are what the numbers of ready instances make: they follow
     /// instances that are replaced in their places.
     pub follows_instances: bool,
+    /// Header and mirror routes beside the shares.
+    pub rules: bool,
 }
 
 /// Gives revisions their shares of an app's traffic.

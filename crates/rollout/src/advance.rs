@@ -259,7 +259,7 @@ fn deadline(
 
 fn has_deadline(on: &WaitingOn) -> bool {
     match on {
-        WaitingOn::Instances { .. } | WaitingOn::Routes { .. } => true,
+        WaitingOn::Instances { .. } | WaitingOn::Routes { .. } | WaitingOn::Rule { .. } => true,
         WaitingOn::Predecessor
         | WaitingOn::FirstPass
         | WaitingOn::InstancesGone { .. }

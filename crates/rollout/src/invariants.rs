@@ -45,6 +45,13 @@ pub fn check(plan: &Plan, state: &State, target: &Target) -> Vec<Violation> {
             format!("an abort asks {asked} for the candidate"),
         ));
     }
+    if state.cursor.track == Track::Abort && !target.rules.is_empty() {
+        let names: Vec<&str> = target.rules.keys().map(String::as_str).collect();
+        found.push(violation(
+            "I2",
+            format!("an abort keeps the routes {}", names.join(", ")),
+        ));
+    }
     if (state.phase == Phase::Aborting) != (state.cursor.track == Track::Abort)
         && !state.phase.is_terminal()
     {

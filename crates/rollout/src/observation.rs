@@ -1,6 +1,6 @@
 //! What was seen of the world: facts with the moment they were read; unknown is a value, not zero.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -203,4 +203,7 @@ pub struct ObservedRoutes {
     pub in_use: Vec<String>,
     /// Backends in the route that are not ours and get traffic; never touched, always reported.
     pub foreign: Vec<String>,
+    /// Names of the rollout's route rules that the data plane has.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub rules: BTreeSet<String>,
 }

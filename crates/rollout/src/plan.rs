@@ -4,6 +4,8 @@
 mod calibrated;
 mod in_place;
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -281,23 +283,39 @@ fn canary(canary: &Canary, replicas: u32) -> Vec<Step> {
         // Going down, instances leave only after their traffic.
         scale_to(steps, scaled, wanted);
     };
+    // While a route rule names the candidate, somebody of it must be there to answer.
+    let mut ruled = BTreeSet::new();
+    let least = |floor: u32, ruled: &BTreeSet<&String>| floor.max(u32::from(!ruled.is_empty()));
     for step in &canary.steps {
         match step {
             CanaryStep::SetWeight(to) => {
-                give(&mut steps, &mut scaled, *to, floor);
+                give(&mut steps, &mut scaled, *to, least(floor, &ruled));
                 given = *to;
+                if given == Weight::ALL {
+                    ruled.clear();
+                }
             }
             CanaryStep::SetScale(count) => {
                 floor = count.up(replicas);
                 scale_to(
                     &mut steps,
                     &mut scaled,
-                    given.instances(replicas).max(floor),
+                    given.instances(replicas).max(least(floor, &ruled)),
                 );
             }
             CanaryStep::Pause(hold) => steps.push(Step::Pause(Pause { hold: *hold })),
             CanaryStep::Gate(it) => steps.push(gate(it)),
             CanaryStep::Approve(it) => steps.push(Step::Approve(Approve::from(it))),
+            CanaryStep::SetRule(it) => {
+                match &it.rule {
+                    Some(_) => ruled.insert(&it.name),
+                    None => ruled.remove(&it.name),
+                };
+                if it.rule.is_some() && scaled == 0 {
+                    scale_to(&mut steps, &mut scaled, 1);
+                }
+                steps.push(Step::SetRule(it.clone()));
+            }
         }
     }
     if given < Weight::ALL {

@@ -51,6 +51,13 @@ pub enum WaitingOn {
         /// As read back.
         observed: Weight,
     },
+    /// The data plane must have taken a route rule, or have let it go.
+    Rule {
+        /// Its name.
+        name: String,
+        /// Whether it is to be there.
+        wanted: bool,
+    },
     /// The workload cannot be read.
     WorkloadUnknown {
         /// Why.
@@ -141,6 +148,10 @@ impl fmt::Display for WaitingOn {
                 f,
                 "waits for the router to report {asked} for {revision}, it reports {observed}"
             ),
+            Self::Rule { name, wanted } => {
+                let what = if *wanted { "take" } else { "let go of" };
+                write!(f, "waits for the router to {what} route {name}")
+            }
             Self::WorkloadUnknown { why } => write!(f, "cannot read the workload: {why}"),
             Self::RouterUnknown { why } => write!(f, "cannot read the router: {why}"),
             Self::Timer { what, until } => write!(f, "{what} until {until:.0}"),
@@ -215,6 +226,7 @@ impl WaitingOn {
             Self::Predecessor
             | Self::FirstPass
             | Self::Routes { .. }
+            | Self::Rule { .. }
             | Self::WorkloadUnknown { .. }
             | Self::RouterUnknown { .. }
             | Self::Timer { .. }

@@ -7,6 +7,7 @@ pub mod drain;
 pub mod gates;
 pub mod give_back;
 pub mod pause;
+pub mod set_rule;
 pub mod set_scale;
 pub mod set_weight;
 pub mod stop_traffic;
@@ -120,6 +121,8 @@ steps! {
     SetScale(set_scale::SetScale),
     /// Give the candidate a share of the traffic.
     SetWeight(set_weight::SetWeight),
+    /// Send certain requests, or copies, to the candidate beside its share.
+    SetRule(set_rule::SetRule),
     /// Wait for a time or for a person.
     Pause(pause::Pause),
     /// Wait for gates.
@@ -140,7 +143,9 @@ impl Step {
     /// Whether it is there to move traffic.
     pub fn moves_traffic(&self) -> bool {
         match self {
-            Self::SetWeight(_) | Self::GiveBack(_) | Self::StopTraffic(_) => true,
+            Self::SetWeight(_) | Self::SetRule(_) | Self::GiveBack(_) | Self::StopTraffic(_) => {
+                true
+            }
             Self::SetScale(_)
             | Self::Pause(_)
             | Self::Gate(_)

@@ -54,7 +54,8 @@ impl Strategy {
             CanaryStep::SetScale(_)
             | CanaryStep::Pause(_)
             | CanaryStep::Gate(_)
-            | CanaryStep::Approve(_) => false,
+            | CanaryStep::Approve(_)
+            | CanaryStep::SetRule(_) => false,
         };
         match self {
             Self::Canary(it) => it.steps.iter().any(share),

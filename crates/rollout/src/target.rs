@@ -8,6 +8,7 @@ use crate::{
     observation::Observation,
     plan::Plan,
     revision::Revision,
+    route_rule::RouteRule,
     state::{Phase, State, Track},
     weight::Weight,
 };
@@ -20,6 +21,9 @@ pub struct Target {
     pub scales: BTreeMap<Revision, u32>,
     /// The share each revision is asked to carry; sums to all, or empty: nothing gets traffic.
     pub weights: BTreeMap<Revision, Weight>,
+    /// What reaches the candidate beside its share, by the rule's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rules: BTreeMap<String, RouteRule>,
     /// Whether the rollout's gates are measured now.
     pub measure: bool,
 }
@@ -30,6 +34,7 @@ impl Target {
         Self {
             scales: BTreeMap::from([(revision, replicas)]),
             weights: BTreeMap::from([(revision, Weight::ALL)]),
+            rules: BTreeMap::new(),
             measure: false,
         }
     }
@@ -125,6 +130,30 @@ pub fn routes(
             .filter(|(_, it)| *it > Weight::ZERO)
             .collect(),
     )
+}
+
+/// The route rules to have now: none on the way back or straight ahead, and none while nobody of the
+/// candidate can answer.
+pub fn rules(
+    plan: &Plan,
+    state: &State,
+    target: &Target,
+    observation: &Observation,
+) -> BTreeMap<String, RouteRule> {
+    let forward = match state.phase {
+        Phase::Progressing | Phase::Paused => state.cursor.track == Track::Main,
+        Phase::Pending
+        | Phase::Promoting
+        | Phase::Aborting
+        | Phase::Succeeded
+        | Phase::RolledBack
+        | Phase::Cancelled => false,
+    };
+    let two = plan.stable.is_some_and(|it| it != plan.candidate);
+    match forward && two && observation.ready(plan.candidate) > 0 {
+        true => target.rules.clone(),
+        false => BTreeMap::new(),
+    }
 }
 
 /// What the candidate may have on the way forward: what is asked for it, as far as it can carry

@@ -22,7 +22,7 @@ use rollout::{
     gate::{Gates, Measurement, NoDataCause, Reading, Verdict},
     invariants,
     observation::{InstanceProblem, ObservedRoutes, ProblemKind, RevisionStatus},
-    routes, target,
+    routes, rules, target,
 };
 use serde_json::{Value, json};
 
@@ -98,6 +98,15 @@ fn canary_step(gated: bool) -> BoxedStrategy<Value> {
         Just(json!({ "pause": {} })).boxed(),
         (1u32..=3)
             .prop_map(|it| json!({ "approve": { "count": it } }))
+            .boxed(),
+        (0u32..2, any::<bool>())
+            .prop_map(|(it, there)| {
+                let testers = json!([{ "headerName": "X-Tester", "headerValue": { "exact": "yes" } }]);
+                json!({ "setHeaderRoute": { "name": format!("testers-{it}"), "match": there.then_some(testers) } })
+            })
+            .boxed(),
+        (0u32..=100)
+            .prop_map(|it| json!({ "setMirrorRoute": { "name": "copies", "percentage": it } }))
             .boxed(),
     ];
     if gated {
@@ -208,6 +217,9 @@ where
     back
 }
 
+/// What a router has.
+type Table = (BTreeMap<Revision, Weight>, BTreeSet<String>);
+
 /// The world, the committed state, and what the checks remember.
 #[derive(Debug)]
 struct World {
@@ -219,7 +231,8 @@ struct World {
     unhealthy: BTreeSet<Revision>,
     crash_loop: bool,
     shares: BTreeMap<Revision, Weight>,
-    written: Option<(BTreeMap<Revision, Weight>, u8)>,
+    rules: BTreeSet<String>,
+    written: Option<(Table, u8)>,
     lag: u8,
     coarse: bool,
     workload_known: bool,
@@ -257,6 +270,7 @@ impl World {
             unhealthy: BTreeSet::new(),
             crash_loop: false,
             shares: before.weights,
+            rules: BTreeSet::new(),
             written: None,
             lag: 0,
             coarse: case.coarse,
@@ -307,6 +321,7 @@ impl World {
                     tolerance: Weight::from_hundredths(if self.coarse { 100 } else { 0 }),
                     in_use: Vec::new(),
                     foreign: Vec::new(),
+                    rules: self.rules.clone(),
                 },
                 observed_at: self.now,
             },
@@ -361,7 +376,8 @@ impl World {
         }
         assert_eq!(broken, [], "{:#?}\n{observation:#?}", self.state);
         if !dies {
-            self.ensure(&target, shares);
+            let names = rules(&self.plan, &self.state, &target, &observation).into_keys();
+            self.ensure(&target, shares.map(|it| (it, names.collect())));
         }
         decision
     }
@@ -403,6 +419,15 @@ impl World {
             if after.scale(*revision) == 0 {
                 let share = observation.share(*revision);
                 assert_eq!(share, Some(Weight::ZERO), "I12: {revision} goes, {event:?}");
+                let ruled = *revision == CANDIDATE
+                    && observation
+                        .routes
+                        .known()
+                        .is_some_and(|it| !it.rules.is_empty());
+                assert!(
+                    !ruled,
+                    "I12: {revision} goes, and routes name it, {event:?}"
+                );
             }
         }
         let Event::StepDone { .. } = event else {
@@ -448,16 +473,21 @@ impl World {
         let written = self
             .written
             .as_ref()
-            .and_then(|(it, _)| it.get(&CANDIDATE).copied());
+            .and_then(|((it, _), _)| it.get(&CANDIDATE).copied());
         self.share(CANDIDATE).max(written.unwrap_or(Weight::ZERO))
     }
 
-    fn ensure(&mut self, target: &Target, shares: Option<BTreeMap<Revision, Weight>>) {
+    fn ensure(&mut self, target: &Target, table: Option<Table>) {
         if !self.workload_known || matches!(self.state.phase, Phase::Pending | Phase::Cancelled) {
             return;
         }
-        if let Some(shares) = shares {
-            self.written = Some((shares, self.lag));
+        if let Some(table) = table {
+            assert!(
+                table.1.is_empty() || !self.aborted,
+                "I2: after an abort {:?}",
+                table.1
+            );
+            self.written = Some((table, self.lag));
         }
         if self.aborted {
             assert!(
@@ -510,11 +540,12 @@ impl World {
             }
         }
         self.written = match self.written.take() {
-            Some((shares, 0)) => {
+            Some(((shares, rules), 0)) => {
                 self.shares = self.rounded(shares);
+                self.rules = rules;
                 None
             }
-            Some((shares, lag)) => Some((shares, lag - 1)),
+            Some((table, lag)) => Some((table, lag - 1)),
             None => None,
         };
     }
@@ -590,7 +621,10 @@ impl World {
             Happening::WorkloadKnown(it) => self.workload_known = *it,
             Happening::RouterKnown(it) => self.router_known = *it,
             Happening::RouterLag(it) => self.lag = *it,
-            Happening::RouterForgets => self.shares.clear(),
+            Happening::RouterForgets => {
+                self.shares.clear();
+                self.rules.clear();
+            }
             Happening::Measure(gate, reading) => self.measure(*gate, *reading),
             Happening::Given(order, by) => {
                 let order = orders().swap_remove(*order);
@@ -662,6 +696,7 @@ impl World {
             some.map(|(revision, it)| (*revision, *it)).collect()
         };
         assert_eq!(carries(&self.shares), carries(&ends.weights), "{phase}");
+        assert_eq!(self.rules, BTreeSet::new(), "{phase}");
         for revision in [STABLE, CANDIDATE] {
             assert_eq!(
                 self.status(revision).ready,
@@ -751,6 +786,9 @@ fn any_json() -> impl Strategy<Value = Value> {
         "pause",
         "gate",
         "approve",
+        "setHeaderRoute",
+        "setMirrorRoute",
+        "headerValue",
         "for",
         "gates",
         "name",

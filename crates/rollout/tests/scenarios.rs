@@ -42,7 +42,7 @@ use rollout::{
     Advance, Command, Delivery, Fact, Observation, Order, Outcome, Plan, Revision, Revisions,
     State, Target, Weight, advance, command, document, gate, invariants,
     observation::{InstanceProblem, ObservedRoutes, ProblemKind, RevisionStatus},
-    routes, target,
+    routes, rules, target,
 };
 
 /// How the instances of a revision behave.
@@ -51,6 +51,9 @@ enum Nature {
     AtMostReady(u32),
     Crashes(String),
 }
+
+/// What a router has.
+type Table = (BTreeMap<Revision, Weight>, BTreeSet<String>);
 
 #[derive(Debug)]
 struct Scenario {
@@ -63,6 +66,7 @@ struct Scenario {
     natures: BTreeMap<Revision, Nature>,
     scales: BTreeMap<Revision, u32>,
     shares: BTreeMap<Revision, Weight>,
+    rules: BTreeSet<String>,
     lingering: BTreeSet<Revision>,
     router_follows: bool,
     router_unknown: Option<String>,
@@ -83,6 +87,7 @@ impl Scenario {
             natures: BTreeMap::new(),
             scales: BTreeMap::new(),
             shares: BTreeMap::new(),
+            rules: BTreeSet::new(),
             lingering: BTreeSet::new(),
             router_follows: true,
             router_unknown: None,
@@ -139,6 +144,7 @@ impl Scenario {
                     tolerance: Weight::ZERO,
                     in_use: Vec::new(),
                     foreign: Vec::new(),
+                    rules: self.rules.clone(),
                 },
                 observed_at: self.now,
             },
@@ -174,23 +180,27 @@ impl Scenario {
             ));
         }
         assert_eq!(broken, [], "{}", self.told);
-        moved | self.ensure(&target, shares)
+        let names = rules(&plan, &self.state, &target, &observation).into_keys();
+        let routes = shares.map(|it| (it, names.collect()));
+        moved | self.ensure(&target, routes)
     }
 
-    fn ensure(&mut self, target: &Target, shares: Option<BTreeMap<Revision, Weight>>) -> bool {
-        let before = (self.shares.clone(), self.scales.clone());
-        if let Some(shares) = shares.filter(|_| self.router_follows) {
+    fn ensure(&mut self, target: &Target, routes: Option<Table>) -> bool {
+        let now = |it: &Self| (it.shares.clone(), it.rules.clone(), it.scales.clone());
+        let before = now(self);
+        if let Some((shares, rules)) = routes.filter(|_| self.router_follows) {
             self.shares = shares;
+            self.rules = rules;
         }
         if self.workload_unknown.is_none() {
             self.scales = target.scales.clone();
             for one in &self.lingering {
-                let count = before.1.get(one).copied().unwrap_or(0);
+                let count = before.2.get(one).copied().unwrap_or(0);
                 let scale = self.scales.entry(*one).or_default();
                 *scale = count.max(*scale);
             }
         }
-        before != (self.shares.clone(), self.scales.clone())
+        before != now(self)
     }
 
     fn settle(&mut self) {
@@ -245,6 +255,10 @@ impl Scenario {
             traffic.join(", ")
         )
         .unwrap();
+        if !self.rules.is_empty() {
+            let names: Vec<&str> = self.rules.iter().map(String::as_str).collect();
+            writeln!(self.told, "      routes: {}", names.join(", ")).unwrap();
+        }
     }
 
     fn begin(&mut self, stable: Option<Revision>, candidate: Revision, undo: bool) {

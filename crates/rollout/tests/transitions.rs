@@ -8,7 +8,10 @@
     reason = "a test that is surprised has failed"
 )]
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use rollout::{
@@ -314,6 +317,7 @@ fn route_table(asked: Weight) -> Vec<(&'static str, Fact<ObservedRoutes>)> {
             tolerance: percent(1.0),
             in_use: Vec::new(),
             foreign: Vec::new(),
+            rules: BTreeSet::new(),
         },
         observed_at: start(),
     };
@@ -332,6 +336,7 @@ fn route_table(asked: Weight) -> Vec<(&'static str, Fact<ObservedRoutes>)> {
             tolerance: percent(1.0),
             in_use: Vec::new(),
             foreign: Vec::new(),
+            rules: BTreeSet::new(),
         },
         observed_at: start(),
     };

@@ -12,15 +12,19 @@
 //! - Weights count when every Gateway that has answered says `Accepted` and `ResolvedRefs` of the
 //!   generation that holds them; until then the shares are the ones before. What a controller takes
 //!   in no longer than the endpoints do is not waited for beyond that.
+//! - Header and mirror routes of a rollout are rules and filters of their own (`route_rules`).
 //! - `spec.rules` is one atomic list for server-side apply: Sluice changes it by JSON patches that
 //!   test what they touch, and never owns it as a whole.
 //! - Needs HTTPRoute v1 or v1beta1, or GRPCRoute v1.
+
+mod route_rules;
 
 use async_trait::async_trait;
 use rollout::document::Reader;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub(in crate::traffic) use self::route_rules::RouteRules;
 use super::kubernetes::{
     acceptance,
     list_view::ListView,
@@ -126,6 +130,14 @@ impl GatewayApi {
         }
     }
 
+    fn route_rules(&self, object: &Object) -> RouteRules {
+        let body = object.body();
+        let pointers = Rule::pointers(self.rule.as_ref(), &body, "/spec/rules", "backendRefs");
+        let kept = object.annotations.get(route_rules::ROUTES);
+        let names = &self.services.names(object);
+        RouteRules::read(&body, &pointers, names, kept.map(String::as_str))
+    }
+
     /// The lists of backendRefs that are Sluice's business.
     fn lists(&self, object: &Object) -> Result<Lists, String> {
         let body = object.body();
@@ -174,12 +186,16 @@ impl TwoServices for GatewayApi {
         (kind.kind, name)
     }
 
+    fn has_rules(&self) -> bool {
+        true
+    }
+
     async fn view(&self, place: &Place<'_>) -> Result<Box<dyn View>, DriverError> {
         let (kinds, _, name) = self.parts();
         ListView::open(place, "the Gateway API", kinds, name, |object| {
             let lists = self.lists(object)?;
             let taken = Taken::Said(acceptance::of(&object.body(), object.generation));
-            Ok((lists, taken))
+            Ok((lists, taken, Some(self.route_rules(object))))
         })
         .await
     }

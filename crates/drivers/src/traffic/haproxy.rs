@@ -232,6 +232,7 @@ impl TrafficRouter for HaProxy {
             weights: true,
             isolates: true,
             follows_instances: false,
+            rules: false,
         }
     }
 
@@ -255,6 +256,7 @@ impl TrafficRouter for HaProxy {
             tolerance: tolerance(),
             in_use: snapshot.in_use(),
             foreign: snapshot.foreign(),
+            rules: BTreeSet::new(),
         })
     }
 

@@ -179,7 +179,7 @@ impl TwoServices for Istio {
         ListView::open(place, "Istio", kinds, &self.virtual_service, |object| {
             let lists = self.lists(object)?;
             let taken = taken(object, &lists);
-            Ok((lists, taken))
+            Ok((lists, taken, None))
         })
         .await
     }

@@ -11,6 +11,8 @@
 
 pub(in crate::traffic) mod acceptance;
 pub(in crate::traffic) mod endpoints;
+#[cfg(test)]
+pub(in crate::traffic) mod json_patch;
 pub(in crate::traffic) mod list_view;
 pub(in crate::traffic) mod observed;
 pub(in crate::traffic) mod one;

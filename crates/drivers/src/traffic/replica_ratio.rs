@@ -93,6 +93,7 @@ impl TrafficRouter for ReplicaRatio {
             weights: true,
             isolates: false,
             follows_instances: true,
+            rules: false,
         }
     }
 

@@ -74,6 +74,7 @@ impl TrafficRouter for ServiceSelector {
             weights: false,
             isolates: false,
             follows_instances: false,
+            rules: false,
         }
     }
 

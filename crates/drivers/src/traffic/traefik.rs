@@ -117,7 +117,7 @@ impl TwoServices for Traefik {
         ListView::open(place, "Traefik", kinds, &self.traefik_service, |object| {
             let lists = self.lists(object)?;
             let taken = Taken::After(TAKEN_AFTER, lists.state());
-            Ok((lists, taken))
+            Ok((lists, taken, None))
         })
         .await
     }

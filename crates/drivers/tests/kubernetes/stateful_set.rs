@@ -233,6 +233,7 @@ async fn routed(shop: &Shop, router: &TrafficConfig, shares: &[(Revision, Weight
                 .map(|(revision, it)| (revision, it.instances))
                 .collect(),
             epoch: shop.epoch,
+            ..Routes::default()
         };
         let ensured = router.driver().ensure(&shop.replica.cx, &shop.app, &routes);
         ensured.await.map_err(|error| error.to_string())?;

@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use drivers::RulesTo;
 use local::{
     kubernetes::gateway::{Behaviour, GatewayStub},
     wait,
 };
-use rollout::{Revision, Weight};
+use rollout::{HeaderMatch, Revision, RouteRule, ValueMatch, Weight};
 use serde_json::{Value, json};
 
 use crate::{
@@ -164,6 +165,90 @@ async fn a_rollout_moves_every_request_and_leaves_nothing_behind() {
     );
     assert_eq!(bare(after.0), bare(before.0));
     assert_eq!(bare(after.1), bare(before.1));
+    check(&shop).await;
+}
+
+/// The rules for r2, by name.
+fn to_candidate(rules: &[(&str, RouteRule)]) -> RulesTo {
+    let named = rules
+        .iter()
+        .map(|(name, it)| ((*name).to_owned(), it.clone()));
+    RulesTo {
+        revision: Revision(2),
+        rules: named.collect(),
+    }
+}
+
+/// Passes until the data plane has exactly the rules that are asked for.
+async fn ruled(shop: &Shop) {
+    let asked = shop.rules.iter().flat_map(|it| it.rules.keys());
+    let asked: BTreeSet<String> = asked.cloned().collect();
+    shop.until("the rules", async |pass| {
+        pass.ensured.is_ok() && pass.observed.as_ref().is_ok_and(|it| it.rules == asked)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn testers_and_copies_reach_the_candidate_beside_its_share() {
+    let (mut shop, _stub) = open(Behaviour::Accept {
+        after: Duration::from_millis(150),
+    })
+    .await;
+    let before = shop.get(ROUTE).await.unwrap();
+    shop.settle().await;
+    shop.bring(2, 1).await;
+    let testers = RouteRule::Headers(vec![HeaderMatch {
+        header: "X-Tester".to_owned(),
+        value: ValueMatch::Exact("yes".to_owned()),
+    }]);
+    shop.rules = Some(to_candidate(&[("testers", testers.clone())]));
+    shop.ask(&[(1, 100)]).await;
+    ruled(&shop).await;
+    let route = shop.get(ROUTE).await.unwrap();
+    let rules = route["spec"]["rules"].as_array().unwrap();
+    assert_eq!(rules.len(), 5, "{route:#}");
+    for rule in &rules[3..] {
+        let only = &rule["backendRefs"].as_array().unwrap()[..];
+        assert!(matches!(only, [one] if one["name"] == "checkout-candidate"));
+        let headers = &rule["matches"][0]["headers"];
+        assert_eq!(headers[0]["name"], "X-Tester", "{rule:#}");
+    }
+    let seen = shop.settle().await;
+    assert!(
+        seen.in_use
+            .iter()
+            .any(|it| it.starts_with("checkout-hash2-")),
+        "its pods may not be stopped: {seen:?}"
+    );
+
+    // Another kind beside it, then only that, while the share moves.
+    let copies = RouteRule::Mirror(Weight::from_hundredths(5_000));
+    shop.rules = Some(to_candidate(&[
+        ("testers", testers),
+        ("copies", copies.clone()),
+    ]));
+    ruled(&shop).await;
+    shop.rules = Some(to_candidate(&[("copies", copies)]));
+    shop.roll(&[(1, 75), (2, 25)]).await;
+    ruled(&shop).await;
+    let route = shop.get(ROUTE).await.unwrap();
+    assert_eq!(route["spec"]["rules"].as_array().unwrap().len(), 3);
+    let mirror = &route["spec"]["rules"][0]["filters"][0];
+    assert_eq!(mirror["type"], "RequestMirror", "{route:#}");
+
+    // What somebody takes out by hand comes back.
+    let mut rules = route["spec"]["rules"].clone();
+    rules[0].as_object_mut().unwrap().remove("filters");
+    shop.merge(ROUTE, &json!({ "spec": { "rules": rules } }))
+        .await;
+    ruled(&shop).await;
+    shop.rules = None;
+    shop.roll(&[(1, 100)]).await;
+    ruled(&shop).await;
+    shop.end(2).await;
+    shop.rest().await;
+    assert_eq!(bare(shop.get(ROUTE).await.unwrap()), bare(before));
     check(&shop).await;
 }
 

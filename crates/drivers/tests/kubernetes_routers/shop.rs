@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use drivers::{AppKey, Routes, TrafficConfig};
+use drivers::{AppKey, Routes, RulesTo, TrafficConfig};
 use local::{
     kubernetes::{Api, Patch, Recording},
     wait,
@@ -33,6 +33,8 @@ pub(crate) struct Shop {
     pub(crate) epoch: i64,
     scales: BTreeMap<u32, u32>,
     asked: BTreeMap<u32, u32>,
+    /// Header and mirror routes.
+    pub(crate) rules: Option<RulesTo>,
     /// From which version on which revisions may get requests.
     pub(crate) allowed: Vec<(u64, BTreeSet<u32>)>,
     pub(crate) recording: Recording,
@@ -90,6 +92,7 @@ impl Shop {
             epoch: 1,
             scales: BTreeMap::new(),
             asked: BTreeMap::new(),
+            rules: None,
             allowed: Vec::new(),
             recording,
         };
@@ -240,6 +243,7 @@ impl Shop {
                 .map(|(it, _)| Revision(*it))
                 .collect(),
             epoch: self.epoch,
+            rules: self.rules.clone(),
         }
     }
 

@@ -82,6 +82,8 @@ fn canary(canary: &Canary, replicas: u32, drain: Drain) -> Vec<Step> {
             CanaryStep::Pause(hold) => steps.push(Step::Pause(Pause { hold: *hold })),
             CanaryStep::Gate(it) => steps.push(gate(it)),
             CanaryStep::Approve(it) => steps.push(Step::Approve(Approve::from(it))),
+            // No router whose shares follow the instances has rules; the app file is refused.
+            CanaryStep::SetRule(it) => steps.push(Step::SetRule(it.clone())),
         }
     }
     if !ended {

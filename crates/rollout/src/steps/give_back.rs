@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Behavior, Status, View, share_seen, stable_ready};
+use super::{Behavior, Status, View, set_rule::rules_seen, share_seen, stable_ready};
 use crate::{observation::Fact, plan::Plan, reason::WaitingOn, target::Target, weight::Weight};
 
 /// All traffic to stable, at full scale.
@@ -18,6 +18,7 @@ impl Behavior for GiveBack {
             target.scales.insert(stable, plan.replicas);
             target.set_weights(plan, Weight::ZERO);
         }
+        target.rules.clear();
     }
 
     fn status(&self, view: &View<'_>) -> Status {
@@ -37,7 +38,8 @@ impl Behavior for GiveBack {
                 on: WaitingOn::Routes { .. },
                 ..
             } if held => stable_ready(view),
-            Status::Done | Status::Waiting { .. } | Status::Failed(_) => seen,
+            Status::Done => rules_seen(view),
+            Status::Waiting { .. } | Status::Failed(_) => seen,
         }
     }
 

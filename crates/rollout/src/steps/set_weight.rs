@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Behavior, Status, View, carriers, set_scale::instances_missing, share_seen, stable_is_down,
-    stable_ready,
+    Behavior, Status, View, carriers, set_rule::rules_seen, set_scale::instances_missing,
+    share_seen, stable_is_down, stable_ready,
 };
 use crate::{
     observation::Fact, plan::Plan, reason::WaitingOn, revision::Role, target::Target,
@@ -23,6 +23,10 @@ pub struct SetWeight {
 impl Behavior for SetWeight {
     fn apply(&self, plan: &Plan, target: &mut Target) {
         target.set_weights(plan, self.candidate);
+        // With all of the traffic there is nothing left beside it.
+        if self.candidate == Weight::ALL {
+            target.rules.clear();
+        }
     }
 
     fn status(&self, view: &View<'_>) -> Status {
@@ -36,6 +40,7 @@ impl Behavior for SetWeight {
         }
         match share_seen(view, candidate, self.candidate) {
             Status::Waiting { .. } if stable_is_down(view) => stable_ready(view),
+            Status::Done if self.candidate == Weight::ALL => rules_seen(view),
             seen => seen,
         }
     }

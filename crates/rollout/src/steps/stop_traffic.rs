@@ -15,6 +15,7 @@ pub struct StopTraffic {}
 impl Behavior for StopTraffic {
     fn apply(&self, _: &Plan, target: &mut Target) {
         target.weights.clear();
+        target.rules.clear();
     }
 
     fn status(&self, view: &View<'_>) -> Status {

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::{ApproveStep, GateStep, rolling::Count};
-use crate::{document::Reader, weight::Weight};
+use crate::{document::Reader, route_rule::RouteRule, steps::set_rule::SetRule, weight::Weight};
 
 /// A canary as users write it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,8 @@ pub enum CanaryStep {
     Gate(GateStep),
     /// Let people agree.
     Approve(ApproveStep),
+    /// Have a route rule of this name, or none.
+    SetRule(SetRule),
 }
 
 /// Most steps of a strategy.
@@ -38,7 +40,15 @@ pub(super) const STEPS_MAX: usize = 100;
 const DEFAULT_WEIGHTS: [u32; 4] = [5, 25, 50, 100];
 
 impl Canary {
-    const STEPS: [&str; 5] = ["setWeight", "setScale", "pause", "gate", "approve"];
+    const STEPS: [&str; 7] = [
+        "setWeight",
+        "setScale",
+        "pause",
+        "gate",
+        "approve",
+        "setHeaderRoute",
+        "setMirrorRoute",
+    ];
 
     pub(super) fn read(reader: &Reader<'_>, gates: &[String]) -> Option<Self> {
         if reader.value().is_null() {
@@ -86,8 +96,14 @@ impl CanaryStep {
             "setScale" => Count::read(&it).map(Self::SetScale),
             "pause" => read_pause(&it).map(Self::Pause),
             "gate" => GateStep::read(&it, gates).map(Self::Gate),
-            _ => ApproveStep::read(&it).map(Self::Approve),
+            "approve" => ApproveStep::read(&it).map(Self::Approve),
+            "setHeaderRoute" => RouteRule::read_headers(&it).map(Self::rule),
+            _ => RouteRule::read_mirror(&it).map(Self::rule),
         }
+    }
+
+    fn rule((name, rule): (String, Option<RouteRule>)) -> Self {
+        Self::SetRule(SetRule { name, rule })
     }
 }
 

@@ -3,7 +3,7 @@
 use rollout::{
     Strategy,
     document::Problem,
-    strategy::{Canary, Rolling},
+    strategy::{Canary, CanaryStep, Rolling},
 };
 
 use super::AppFile;
@@ -19,6 +19,7 @@ impl AppFile {
         if problems.is_empty() {
             problems.extend(self.shares_of_all_or_nothing());
         }
+        problems.extend(self.rules_of_a_router_without());
         problems
     }
 
@@ -32,6 +33,32 @@ impl AppFile {
                 router.place()
             ),
         })
+    }
+
+    /// Header and mirror routes, where the router has none.
+    fn rules_of_a_router_without(&self) -> Vec<Problem> {
+        let router = self.bindings.traffic.driver();
+        let Strategy::Canary(canary) = &self.delivery.strategy else {
+            return Vec::new();
+        };
+        if router.capabilities().rules {
+            return Vec::new();
+        }
+        let rule = |(index, step): (usize, &CanaryStep)| match step {
+            CanaryStep::SetRule(it) => it.rule.as_ref().map(|rule| Problem {
+                pointer: format!("/strategy/canary/steps/{index}/{}", rule.word()),
+                detail: format!(
+                    "{} has no header and mirror routes: use gatewayApi, or leave the step out",
+                    router.place()
+                ),
+            }),
+            CanaryStep::SetWeight(_)
+            | CanaryStep::SetScale(_)
+            | CanaryStep::Pause(_)
+            | CanaryStep::Gate(_)
+            | CanaryStep::Approve(_) => None,
+        };
+        canary.steps.iter().enumerate().filter_map(rule).collect()
     }
 
     /// What needs more instances than there are places, where each is replaced in its own.

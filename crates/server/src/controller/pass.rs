@@ -22,13 +22,12 @@ use std::{
 use drivers::AppKey;
 use jiff::Timestamp;
 use rollout::{
-    Advance, Event, Phase, Plan, Revision, State, Target, WaitingOn, advance, gate::Gates, routes,
-    target,
+    Advance, Event, Phase, Plan, Revision, State, Target, WaitingOn, advance, gate::Gates, target,
 };
 use store::{Commit, MeasurementRow, PassInput, Rollout, StoreError};
 use uuid::Uuid;
 
-use ensure::Ensured;
+use ensure::{Ensured, Given, given};
 use gates::earliest;
 use scene::Scene;
 
@@ -191,8 +190,8 @@ impl Pass {
             .await;
         let target = Target::steady(stable, replicas);
         let ready = scene.observation.ready(stable) > 0;
-        let shares = ready.then(|| target.weights.clone());
-        let Ensured { unseen, obstacles } = self.ensure(input, &scene, &target, shares).await;
+        let given = ready.then(|| Given::shares(target.weights.clone()));
+        let Ensured { unseen, obstacles } = self.ensure(input, &scene, &target, given).await;
         self.show(&scene, &target, obstacles);
         let offered = self.take_up(input, &scene).await;
         if !unseen && !offered && ensure::settled(&scene.observation, stable, replicas) {
@@ -258,8 +257,8 @@ impl Pass {
         }
 
         let target = target(&plan, &state);
-        let shares = routes(&plan, &state, &target, &scene.observation);
-        let Ensured { unseen, obstacles } = self.ensure(&input, &scene, &target, shares).await;
+        let given = given(&plan, &state, &target, &scene.observation);
+        let Ensured { unseen, obstacles } = self.ensure(&input, &scene, &target, given).await;
         self.note_alert(&plan, &state, &scene.observation);
         let offered = self.take_up(&input, &scene).await;
         crash_point("after-ensure");

@@ -116,6 +116,7 @@ fn needs_person(rollout: &Rollout) -> bool {
             | WaitingOn::Instances { .. }
             | WaitingOn::InstancesGone { .. }
             | WaitingOn::Routes { .. }
+            | WaitingOn::Rule { .. }
             | WaitingOn::WorkloadUnknown { .. }
             | WaitingOn::RouterUnknown { .. }
             | WaitingOn::Timer { .. }

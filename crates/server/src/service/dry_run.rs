@@ -304,6 +304,12 @@ fn step_plan(step: &Step, plan: &Plan) -> StepPlan {
             it.candidate.instances(plan.replicas),
             it.candidate
         ),
+        Step::SetRule(it) => match it.rule {
+            Some(_) => {
+                "a ready instance of the candidate, and the router having the route".to_owned()
+            }
+            None => "the router having let go of the route".to_owned(),
+        },
         Step::Pause(it) if it.hold.is_none() => "somebody to promote it".to_owned(),
         Step::Pause(_) | Step::Bake(_) | Step::Drain(_) => "time".to_owned(),
         Step::Gate(_) => "gates to pass".to_owned(),

@@ -137,6 +137,7 @@ fn at_the_gate() -> (Rollout, Seen) {
                 tolerance: Weight::ZERO,
                 in_use: Vec::new(),
                 foreign: vec!["canary-of-old".to_owned()],
+                rules: std::collections::BTreeSet::new(),
             },
             observed_at: moment(31),
         },

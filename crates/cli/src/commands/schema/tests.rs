@@ -34,7 +34,8 @@ fn every_map() -> Value {
         ],
         "strategy": { "canary": { "steps": [
             { "setWeight": 5 }, { "pause": {} }, { "gate": {} }, { "approve": {} }, { "setScale": 1 },
-            { "setScale": "50%" }, { "pause": "1m" }
+            { "setScale": "50%" }, { "pause": "1m" }, { "setMirrorRoute": { "name": "c" } },
+            { "setHeaderRoute": { "name": "t", "match": [{ "headerName": "X", "headerValue": { "exact": "y" } }] } }
         ] } },
         "gates": [
             { "name": "a", "threshold": { "query": "q", "below": 1 } },

@@ -1,8 +1,8 @@
 //! A route that is one object with lists of weighted backends.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use rollout::Weight;
+use rollout::{RouteRule, Weight};
 use serde_json::{Value, json};
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
 use crate::{
     DriverError,
     kubernetes::{Change, EPOCH, Kind, Object},
+    traffic::gateway_api::RouteRules,
 };
 
 /// The object as it was read.
@@ -23,6 +24,7 @@ pub(in crate::traffic) struct ListView {
     object: Arc<Object>,
     lists: Lists,
     taken: Taken,
+    rules: Option<RouteRules>,
 }
 
 impl ListView {
@@ -34,7 +36,7 @@ impl ListView {
         what: &str,
         kinds: &'static [&'static Kind],
         name: &str,
-        read: impl FnOnce(&Object) -> Result<(Lists, Taken), String> + Send,
+        read: impl FnOnce(&Object) -> Result<(Lists, Taken, Option<RouteRules>), String> + Send,
     ) -> Result<Box<dyn View>, DriverError> {
         let kind = served(&place.cluster, what, kinds).await?;
         let named = place.name(kind.kind, name);
@@ -43,12 +45,13 @@ impl ListView {
         let object = found
             .await?
             .ok_or_else(|| refused("there is none".to_owned()))?;
-        let (lists, taken) = read(&object).map_err(refused)?;
+        let (lists, taken, rules) = read(&object).map_err(refused)?;
         Ok(Box::new(Self {
             kind,
             object,
             lists,
             taken,
+            rules,
         }))
     }
 
@@ -76,7 +79,12 @@ impl View for ListView {
     }
 
     fn state(&self) -> String {
-        self.lists.state()
+        let mut names = self.rules().into_keys().collect::<Vec<_>>();
+        names.extend(self.is_spoilt().then(|| "in part".to_owned()));
+        match names.is_empty() {
+            true => self.lists.state(),
+            false => format!("{}; routes {}", self.lists.state(), names.join(", ")),
+        }
     }
 
     fn one_of(&self, asked: &[Weight]) -> Option<Weight> {
@@ -99,12 +107,28 @@ impl View for ListView {
         Ok(self.patch(self.lists.share(share)?))
     }
 
+    fn rules(&self) -> BTreeMap<String, RouteRule> {
+        let standing = self.rules.as_ref().map(RouteRules::standing);
+        standing.unwrap_or_default()
+    }
+
+    fn is_spoilt(&self) -> bool {
+        self.rules.as_ref().is_some_and(RouteRules::is_spoilt)
+    }
+
+    fn set_rules(&self, rules: &BTreeMap<String, RouteRule>) -> Vec<Write> {
+        let operations = self.rules.as_ref().map(|it| it.write(rules));
+        self.patch(operations.unwrap_or_default())
+    }
+
     fn unlist(&self) -> Vec<Write> {
         self.patch(self.lists.unlist())
     }
 
     fn release(&self) -> Vec<Write> {
         let mut operations = self.lists.unlist();
+        let rules = self.rules.iter();
+        operations.extend(rules.flat_map(|it| it.write(&BTreeMap::new())));
         if self.object.annotations.contains_key(EPOCH) {
             let path = format!("/metadata/annotations/{}", EPOCH.replace('/', "~1"));
             operations.push(json!({ "op": "remove", "path": path }));

@@ -54,6 +54,7 @@ pub(in crate::traffic) fn observed(
         tolerance,
         in_use: in_use.into_iter().map(str::to_owned).collect(),
         foreign,
+        rules: BTreeSet::new(),
     }
 }
 

@@ -75,6 +75,7 @@ impl One<'_> {
                 | Next::Select(Slot::Candidate, _)
                 | Next::Create(_)
                 | Next::Share(_)
+                | Next::Rules(_)
                 | Next::Unlist
                 | Next::Delete => return Ok(()),
             }

@@ -26,7 +26,7 @@ mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rollout::{Revision, Weight};
+use rollout::{Revision, RouteRule, Weight};
 
 use self::plan::Plan;
 use crate::Routes;
@@ -126,6 +126,10 @@ pub(in crate::traffic) struct Seen {
     pub(in crate::traffic) candidate: Option<Backend>,
     /// The route.
     pub(in crate::traffic) split: Split,
+    /// The header and mirror routes that stand in the route; they name the candidate's Service.
+    pub(in crate::traffic) rules: BTreeMap<String, RouteRule>,
+    /// There is a part of one besides: somebody changed the rest.
+    pub(in crate::traffic) spoilt: bool,
     /// Revisions whose pods can be told apart.
     pub(in crate::traffic) known: BTreeSet<Revision>,
     /// Revisions that have pods, ending ones included.
@@ -141,6 +145,8 @@ pub(in crate::traffic) enum Next {
     Create(Revision),
     /// Have the candidate in every rule with this share of what the two have.
     Share(Weight),
+    /// Have exactly these header and mirror routes.
+    Rules(BTreeMap<String, RouteRule>),
     /// Take the candidate out of every rule.
     Unlist,
     /// Delete the candidate's Service.
@@ -168,7 +174,9 @@ pub(in crate::traffic) fn next(seen: &Seen, routes: &Routes) -> Next {
     let moves = [
         Plan::fence,
         Plan::create,
+        Plan::unrule,
         Plan::weigh,
+        Plan::rule,
         Plan::point_candidate,
         Plan::point_own,
         Plan::tidy,

@@ -83,6 +83,15 @@ impl Services {
         given.unwrap_or_else(|| format!("{}{CANDIDATE}", self.service))
     }
 
+    /// The two, as an object of `route`'s namespace names them.
+    pub(in crate::traffic) fn names(&self, route: &kubernetes::Object) -> Names {
+        Names {
+            namespace: route.namespace.clone(),
+            own: self.service.clone(),
+            candidate: self.candidate(),
+        }
+    }
+
     /// The lists of weighted backends at `pointers` of a route that name the user's Service.
     pub(in crate::traffic) fn lists(
         &self,
@@ -90,11 +99,7 @@ impl Services {
         pointers: &[String],
         shape: &'static Shape,
     ) -> Result<Lists, String> {
-        let names = Names {
-            namespace: route.namespace.clone(),
-            own: self.service.clone(),
-            candidate: self.candidate(),
-        };
+        let names = self.names(route);
         let kept = route.annotations.get(OWN_WEIGHTS).map(String::as_str);
         Lists::find(&route.body(), pointers, shape, names, kept)
     }

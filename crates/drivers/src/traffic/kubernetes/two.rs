@@ -11,7 +11,11 @@ mod moves;
 mod release;
 mod view;
 
-use std::{collections::BTreeMap, fmt::Debug, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use rollout::{Revision, Weight, observation::ObservedRoutes};
@@ -34,6 +38,9 @@ use crate::{
 /// Services takes three.
 const MOVES_MAX: usize = 8;
 
+/// What a part of a route rule is called: whoever waits for rules to be gone waits for it, too.
+const PART: &str = "(in part)";
+
 /// A kind of route that shares traffic between two Services: all that a router of it has to say.
 #[async_trait]
 pub(in crate::traffic) trait TwoServices: Debug + Send + Sync {
@@ -45,6 +52,11 @@ pub(in crate::traffic) trait TwoServices: Debug + Send + Sync {
 
     /// The route's kind and name.
     fn route(&self) -> (&'static str, &str);
+
+    /// Whether header and mirror routes can be written to it.
+    fn has_rules(&self) -> bool {
+        false
+    }
 
     /// Reads the route.
     async fn view(&self, place: &Place<'_>) -> Result<Box<dyn View>, DriverError>;
@@ -62,6 +74,7 @@ impl<T: TwoServices> TrafficRouter for T {
             weights: true,
             isolates: false,
             follows_instances: false,
+            rules: self.has_rules(),
         }
     }
 
@@ -109,6 +122,7 @@ impl<'a> Two<'a> {
         let world = self.look().await?;
         let written = world.view.one_of(&[]);
         let share = self.taken(&world, written)?;
+        let rules = self.rules_taken(&world);
         let mut backends = vec![Weighted {
             share: share.rest(),
             endpoints: &world.own.endpoints,
@@ -120,14 +134,13 @@ impl<'a> Two<'a> {
             backends.push(Weighted {
                 share,
                 endpoints: &candidate.endpoints,
-                open: listed && written != Some(Weight::ZERO),
+                open: listed && written != Some(Weight::ZERO) || !rules.is_empty(),
             });
         }
-        Ok(observed(
-            &backends,
-            world.view.tolerance(),
-            world.view.others(),
-        ))
+        Ok(ObservedRoutes {
+            rules,
+            ..observed(&backends, world.view.tolerance(), world.view.others())
+        })
     }
 
     /// The candidate's share that the data plane has taken: the one that stands there, or until that
@@ -152,6 +165,27 @@ impl<'a> Two<'a> {
                 })
             }
             Acceptance::Refused(why) => Err(refused(&name, why)),
+        }
+    }
+
+    /// The header and mirror routes that the data plane has; as long as it has not taken what stands
+    /// there, those that it had.
+    fn rules_taken(&self, world: &World) -> BTreeSet<String> {
+        let notes = self.place.cluster.notes();
+        let key = format!("routes of {}", world.view.name());
+        let mut now: BTreeSet<String> = world.view.rules().into_keys().collect();
+        now.extend(world.view.is_spoilt().then(|| PART.to_owned()));
+        match world.acceptance {
+            Acceptance::Accepted => {
+                let names: Vec<&str> = now.iter().map(String::as_str).collect();
+                notes.note_certain(&key, names.join(","));
+                now
+            }
+            Acceptance::Waiting | Acceptance::Refused(_) => {
+                let before = notes.last_certain(&key).unwrap_or_default();
+                let before = before.split(',').filter(|it| !it.is_empty());
+                before.map(str::to_owned).collect()
+            }
         }
     }
 
@@ -181,6 +215,7 @@ impl<'a> Two<'a> {
                 Next::Select(..)
                 | Next::Create(_)
                 | Next::Share(_)
+                | Next::Rules(_)
                 | Next::Unlist
                 | Next::Delete => self.make(&next, &world, routes.epoch).await?,
             }

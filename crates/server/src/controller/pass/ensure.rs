@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use drivers::{DriverError, Routes, workload::WorkloadTarget};
+use drivers::{DriverError, Routes, RulesTo, workload::WorkloadTarget};
 use rollout::{
     Observation, Phase, Plan, Reason, Revision, State, Target, Weight,
     observation::{Instance, InstanceState},
@@ -23,6 +23,36 @@ use crate::{
 };
 
 type Shares = BTreeMap<Revision, Weight>;
+
+/// What the router is to give.
+pub(super) struct Given {
+    pub(super) shares: Shares,
+    pub(super) rules: Option<RulesTo>,
+}
+
+impl Given {
+    /// All to whom the app is at rest with.
+    pub(super) fn shares(shares: Shares) -> Self {
+        Self {
+            shares,
+            rules: None,
+        }
+    }
+}
+
+/// What the router is to give now; `None`: leave it as it is.
+pub(super) fn given(
+    plan: &Plan,
+    state: &State,
+    target: &Target,
+    observation: &Observation,
+) -> Option<Given> {
+    let shares = rollout::routes(plan, state, target, observation)?;
+    let rules = rollout::rules(plan, state, target, observation);
+    let revision = plan.candidate;
+    let rules = (!rules.is_empty()).then_some(RulesTo { revision, rules });
+    Some(Given { shares, rules })
+}
 
 /// What became of a pass's effects.
 #[derive(Default)]
@@ -71,7 +101,7 @@ impl Pass {
         input: &PassInput,
         scene: &Scene,
         target: &Target,
-        shares: Option<Shares>,
+        given: Option<Given>,
     ) -> Ensured {
         // A replica that may have lost its lease writes nothing more (invariant I7).
         let may_act = || self.shared.service.leases.may_act_under(&input.fence);
@@ -79,11 +109,11 @@ impl Pass {
         let mut workload = scene.observation.workload.trouble().map(Hindrance::unread);
         let mut unseen = !may_act();
         if workload.is_none() && !unseen {
-            let in_use = in_use(&scene.observation, shares.as_ref());
+            let in_use = in_use(&scene.observation, given.as_ref());
             let mut fenced = false;
-            if let Some(weights) = shares {
-                unseen = !close(&scene.observation, &weights);
-                match self.ensure_routes(input, scene, target, weights).await {
+            if let Some(given) = given {
+                unseen = !close(&scene.observation, &given);
+                match self.ensure_routes(input, scene, target, given).await {
                     Ok(()) => fenced = true,
                     Err(error) => router = Some(error.into()),
                 }
@@ -131,7 +161,7 @@ impl Pass {
         input: &PassInput,
         scene: &Scene,
         target: &Target,
-        weights: Shares,
+        given: Given,
     ) -> Result<(), DriverError> {
         let instances = scene.observation.workload.known().into_iter().flatten();
         let instances: BTreeMap<_, _> = instances
@@ -139,7 +169,8 @@ impl Pass {
             .collect();
         let present = instances.keys().chain(target.scales.keys()).copied();
         let wanted = Routes {
-            weights,
+            weights: given.shares,
+            rules: given.rules,
             present: present.collect(),
             instances,
             epoch: input.fence.epoch,
@@ -218,11 +249,14 @@ fn held(scene: &Scene, target: &Target, fenced: bool) -> BTreeSet<Revision> {
 
 /// What may get requests while the instances are brought to their numbers: what the data plane
 /// routed to when it was read, and what it was told since to route to. `None`: not known.
-fn in_use(observation: &Observation, shares: Option<&Shares>) -> Option<BTreeSet<String>> {
+fn in_use(observation: &Observation, given: Option<&Given>) -> Option<BTreeSet<String>> {
     let mut in_use: BTreeSet<String> = observation.routes.known()?.in_use.iter().cloned().collect();
-    let gains = shares.into_iter().flatten();
-    for (revision, _) in gains.filter(|(_, weight)| **weight > Weight::ZERO) {
-        let status = observation.revision(*revision).unwrap_or_default();
+    let shares = given.into_iter().flat_map(|it| &it.shares);
+    let shares = shares.filter(|(_, weight)| **weight > Weight::ZERO);
+    let ruled = given.and_then(|it| it.rules.as_ref());
+    let gains = shares.map(|(revision, _)| *revision);
+    for revision in gains.chain(ruled.map(|it| it.revision)) {
+        let status = observation.revision(revision).unwrap_or_default();
         let routed = status.instances.into_iter().filter(|it| match it.state {
             InstanceState::Starting | InstanceState::Ready | InstanceState::NotReady => true,
             InstanceState::Draining | InstanceState::Exited => false,
@@ -232,11 +266,16 @@ fn in_use(observation: &Observation, shares: Option<&Shares>) -> Option<BTreeSet
     Some(in_use)
 }
 
-/// Whether the shares seen are the shares wanted, within the router's granularity.
-fn close(observation: &Observation, wanted: &Shares) -> bool {
+/// Whether the routes seen are those wanted, shares within the router's granularity.
+fn close(observation: &Observation, given: &Given) -> bool {
     let Some(routes) = observation.routes.known() else {
         return false;
     };
+    let rules = given.rules.iter().flat_map(|it| it.rules.keys());
+    if !routes.rules.iter().eq(rules) {
+        return false;
+    }
+    let wanted = &given.shares;
     let of = |shares: &Shares, revision| shares.get(revision).copied().unwrap_or(Weight::ZERO);
     let revisions: BTreeSet<&Revision> = routes.shares.keys().chain(wanted.keys()).collect();
     revisions.into_iter().all(|revision| {
@@ -284,6 +323,7 @@ mod tests {
             tolerance: Weight::ZERO,
             in_use: vec!["r1-1".to_owned()],
             foreign: Vec::new(),
+            rules: BTreeSet::new(),
         };
         let observed_at = Timestamp::UNIX_EPOCH;
         let mut observation = Observation {
@@ -300,7 +340,7 @@ mod tests {
         };
         let names = |it: Option<BTreeSet<String>>| it.map(|it| it.into_iter().collect::<Vec<_>>());
         let some = |names: &[&str]| Some(names.iter().map(ToString::to_string).collect());
-        let gives = Shares::from([(candidate, Weight::ALL)]);
+        let gives = Given::shares(Shares::from([(candidate, Weight::ALL)]));
         assert_eq!(names(in_use(&observation, None)), some(&["r1-1"]));
         let both = some(&["r1-1", "r2-1"]);
         assert_eq!(names(in_use(&observation, Some(&gives))), both);

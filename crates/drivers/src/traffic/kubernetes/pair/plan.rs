@@ -5,10 +5,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use rollout::{Revision, Weight};
+use rollout::{Revision, RouteRule, Weight};
 
 use super::{Backend, Listed, Next, Seen, Selects, Slot};
-use crate::Routes;
+use crate::{Routes, RulesTo};
 
 /// Which revision each Service is for.
 pub(super) struct Plan {
@@ -18,6 +18,8 @@ pub(super) struct Plan {
     own: Option<Revision>,
     /// Whom the candidate's is for.
     candidate: Option<Revision>,
+    /// What reaches the candidate beside its share.
+    rules: Option<RulesTo>,
     /// There is more than one revision to tell apart.
     crowd: bool,
 }
@@ -60,12 +62,16 @@ impl Plan {
         let busy = elsewhere && seen.split.carries(Slot::Own) && !seen.own.is_empty();
         let bridge = own.filter(|_| busy);
         let spare = || rest().rfind(|it| seen.known.contains(it) && own.is_some());
-        let candidate = bridge.or(asked).or(kept).or_else(spare);
+        // Beside all or nothing of the traffic there are no rules: then Services may change places.
+        let rules = routes.rules.clone().filter(|it| Some(it.revision) != own);
+        let ruled = rules.as_ref().map(|it| it.revision);
+        let candidate = bridge.or(asked).or(ruled).or(kept).or_else(spare);
         Ok(Self {
             crowd: rest().next().is_some(),
             shares,
             own,
             candidate,
+            rules,
         })
     }
 
@@ -78,7 +84,9 @@ impl Plan {
         if seen.own.selects != Selects::Everything || !self.crowd {
             return None;
         }
-        if !seen.own.strangers.is_empty() {
+        // Pods whose ReplicaSet is not marked yet look like somebody else's.
+        let told_apart = self.own.is_none_or(|it| seen.known.contains(&it));
+        if told_apart && !seen.own.strangers.is_empty() {
             return Some(Next::Refuse(format!(
                 "also selects pods that are none of the app's ({}); narrowing it would take their traffic",
                 seen.own.strangers.join(", ")
@@ -115,6 +123,33 @@ impl Plan {
             true => Some(Next::Share(Weight::ZERO)),
             false => Some(Next::Share(wanted)),
         }
+    }
+
+    /// The header and mirror routes to have now: those asked for, while the candidate's Service is
+    /// for whom they are.
+    fn rules(&self, seen: &Seen) -> BTreeMap<String, RouteRule> {
+        let standing = !seen.rules.is_empty();
+        let asked = self.rules.iter().filter(|asked| {
+            let beside = seen.candidate.as_ref();
+            self.candidate == Some(asked.revision)
+                && beside.is_some_and(|it| self.can(it, asked.revision, standing))
+        });
+        asked.flat_map(|it| it.rules.clone()).collect()
+    }
+
+    /// Takes away what is not asked for (any more), before anything else changes.
+    pub(super) fn unrule(&self, seen: &Seen) -> Option<Next> {
+        let wanted = self.rules(seen);
+        let kept = |(name, rule): &(String, RouteRule)| wanted.get(name) == Some(rule);
+        let left: BTreeMap<_, _> = seen.rules.clone().into_iter().filter(kept).collect();
+        (seen.spoilt || left != seen.rules).then_some(Next::Rules(left))
+    }
+
+    /// Adds what is asked for, once the data plane knows the candidate's Service.
+    pub(super) fn rule(&self, seen: &Seen) -> Option<Next> {
+        let wanted = self.rules(seen);
+        let known = seen.split.listed == Listed::Everywhere && seen.split.accepted;
+        (known && wanted != seen.rules).then_some(Next::Rules(wanted))
     }
 
     /// The candidate's share now; `None`: it stays as it is, because nobody can carry what is asked.
@@ -172,7 +207,8 @@ impl Plan {
 
     pub(super) fn point_candidate(&self, seen: &Seen) -> Option<Next> {
         let (now, wanted) = (seen.candidate.as_ref()?, self.candidate?);
-        let free = seen.split.listed == Listed::Nowhere || seen.split.idle(Slot::Candidate);
+        let idle = seen.split.listed == Listed::Nowhere || seen.split.idle(Slot::Candidate);
+        let free = idle && seen.rules.is_empty();
         let there = now.selects == Selects::One(wanted);
         (free && !there).then(|| self.select(seen, Slot::Candidate, Some(wanted)))
     }
@@ -210,7 +246,8 @@ impl Plan {
                 back.then_some(Next::Select(Slot::Own, Selects::Everything))
             }
             (Listed::Somewhere | Listed::Everywhere, _) => {
-                seen.split.idle(Slot::Candidate).then_some(Next::Unlist)
+                let idle = seen.split.idle(Slot::Candidate) && seen.rules.is_empty();
+                idle.then_some(Next::Unlist)
             }
         }
     }
@@ -230,6 +267,15 @@ impl Plan {
         }
         if !seen.split.accepted {
             return wait(false, "the route is accepted as it is written".to_owned());
+        }
+        if let Some(asked) = &self.rules
+            && asked.rules != seen.rules
+        {
+            let until = format!(
+                "{} has ready endpoints behind the candidate's Service",
+                asked.revision
+            );
+            return wait(false, until);
         }
         let alone = self.own.filter(|_| self.shares.len() == 1);
         match alone {

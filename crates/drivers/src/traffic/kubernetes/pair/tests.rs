@@ -45,6 +45,8 @@ fn at_rest() -> Seen {
             candidate: Some(Weight::ZERO),
             accepted: true,
         },
+        rules: BTreeMap::new(),
+        spoilt: false,
         known: BTreeSet::from([R1, R2]),
         alive: BTreeSet::from([R1]),
     }
@@ -106,6 +108,11 @@ fn pods_of_somebody_else_behind_the_service_are_not_taken_out_of_it() {
     let refused = next(&seen, &routes(&[(1, 100)], &[1, 2]));
     assert!(matches!(refused, Next::Refuse(why) if why.contains("legacy-1")));
     assert_eq!(next(&seen, &routes(&[(1, 100)], &[1])), Next::Done);
+    seen.known.clear();
+    assert!(
+        waits(&seen, &routes(&[(1, 100)], &[1, 2])).1,
+        "they may be the app's own: no ReplicaSet is marked yet"
+    );
 }
 
 #[test]
@@ -310,6 +317,46 @@ fn when_nobody_is_to_be_served_the_service_selects_nobody() {
         next(&seen, &again),
         Next::Select(Slot::Own, Selects::One(R2))
     );
+}
+
+#[test]
+fn a_route_goes_to_the_candidate_before_it_has_a_share_and_leaves_before_anything_moves() {
+    let rules = world::testers;
+    let asked = Routes {
+        rules: Some(crate::RulesTo {
+            revision: R2,
+            rules: rules(),
+        }),
+        ..routes(&[(1, 100)], &[1, 2])
+    };
+    let mut seen = under_way(0);
+    seen.split.listed = Listed::Nowhere;
+    assert_eq!(
+        next(&seen, &asked),
+        Next::Share(Weight::ZERO),
+        "known first"
+    );
+    seen.split.listed = Listed::Everywhere;
+    assert_eq!(next(&seen, &asked), Next::Rules(rules()));
+    if let Some(candidate) = &mut seen.candidate {
+        candidate.settled = false;
+    }
+    assert!(matches!(
+        next(&seen, &asked),
+        Next::Wait { fence: false, .. }
+    ));
+    seen.rules = rules();
+    assert_eq!(
+        next(&seen, &asked),
+        Next::Done,
+        "it has its requests already"
+    );
+    // All of the traffic: the user's Service follows, but first the route goes.
+    let all = routes(&[(2, 100)], &[1, 2]);
+    assert_eq!(next(&seen, &all), Next::Rules(BTreeMap::new()));
+    seen.rules.clear();
+    seen.candidate = Some(backend(Selects::One(R2), &[(2, 3)]));
+    assert_eq!(next(&seen, &all), Next::Share(Weight::ALL));
 }
 
 mod world;

@@ -81,6 +81,8 @@ impl Two<'_> {
                 candidate: world.view.one_of(&asked),
                 accepted: world.acceptance == Acceptance::Accepted,
             },
+            rules: world.view.rules(),
+            spoilt: world.view.is_spoilt(),
             known: world.revisions.marks.keys().copied().collect(),
             alive: world.revisions.alive.clone(),
         }

@@ -77,6 +77,7 @@ impl Two<'_> {
                 })?;
                 self.write(world, writes, epoch).await
             }
+            Next::Rules(rules) => self.write(world, world.view.set_rules(rules), epoch).await,
             Next::Unlist => self.write(world, world.view.unlist(), epoch).await,
             Next::Delete => match &world.candidate {
                 Some(other) => self.delete(&SERVICE, &other.object, epoch).await,

@@ -1,8 +1,8 @@
 //! A route as it was read, whatever its kind.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use rollout::Weight;
+use rollout::{RouteRule, Weight};
 use serde_json::Value;
 
 use super::super::{acceptance::Acceptance, pair::Listed};
@@ -48,6 +48,21 @@ pub(in crate::traffic) trait View: Send + Sync {
 
     /// The writes that give the candidate this share.
     fn share(&self, share: Weight) -> Result<Vec<Write>, String>;
+
+    /// The header and mirror routes that stand in it, by name.
+    fn rules(&self) -> BTreeMap<String, RouteRule> {
+        BTreeMap::new()
+    }
+
+    /// Whether there is something of ours in it that makes no whole rule.
+    fn is_spoilt(&self) -> bool {
+        false
+    }
+
+    /// The writes after which exactly these stand in it.
+    fn set_rules(&self, _rules: &BTreeMap<String, RouteRule>) -> Vec<Write> {
+        Vec::new()
+    }
 
     /// The writes that take the candidate out.
     fn unlist(&self) -> Vec<Write>;

@@ -1,6 +1,7 @@
 //! Weights among backends of our own and others'.
 
 use super::*;
+use crate::traffic::kubernetes::json_patch::apply;
 
 static SHAPE: Shape = Shape {
     name: "/name",
@@ -31,31 +32,6 @@ fn find(route: &Value) -> Lists {
     Lists::find(route, &pointers, &SHAPE, names(), annotation).unwrap()
 }
 
-/// RFC 6902 as far as it is used here.
-fn apply(value: &mut Value, operations: &[Value]) {
-    for operation in operations {
-        let path = operation["path"].as_str().unwrap();
-        let (parent, key) = path.rsplit_once('/').unwrap();
-        let key = key.replace("~1", "/");
-        let it = value.pointer_mut(parent).unwrap();
-        match (operation["op"].as_str().unwrap(), it) {
-            ("test", it) => {
-                let now = it.get(&key).or_else(|| it.get(key.parse::<usize>().ok()?));
-                assert_eq!(now, Some(&operation["value"]), "{operation}");
-            }
-            ("add", Value::Array(it)) if key == "-" => it.push(operation["value"].clone()),
-            ("add", Value::Object(it)) => {
-                it.insert(key, operation["value"].clone());
-            }
-            ("remove", Value::Object(it)) => assert!(it.remove(&key).is_some(), "{operation}"),
-            ("remove", Value::Array(it)) => {
-                it.remove(key.parse().unwrap());
-            }
-            (_, it) => panic!("{operation} on {it}"),
-        }
-    }
-}
-
 fn shared(route: &Value, percent: u32) -> Value {
     let mut after = route.clone();
     apply(
@@ -63,7 +39,8 @@ fn shared(route: &Value, percent: u32) -> Value {
         &find(route)
             .share(Weight::from_hundredths(percent * 100))
             .unwrap(),
-    );
+    )
+    .unwrap();
     after
 }
 
@@ -130,7 +107,7 @@ fn given_back_it_is_as_it_was() {
     for percent in [0, 1, 50, 99, 100] {
         let after = shared(&shared(&mixed(), 0), percent);
         let mut back = after.clone();
-        apply(&mut back, &find(&after).unlist());
+        apply(&mut back, &find(&after).unlist()).unwrap();
         assert_eq!(back, mixed(), "{percent} %");
     }
     let bare = route(&json!([{ "backendRefs": [{ "name": "web" }] }]));
@@ -140,7 +117,7 @@ fn given_back_it_is_as_it_was() {
         [("web".into(), 7000), ("web-candidate".into(), 3000)]
     );
     let found = find(&back.clone()).unlist();
-    apply(&mut back, &found);
+    apply(&mut back, &found).unwrap();
     assert_eq!(back, bare, "there was no weight");
     assert!(find(&bare).unlist().is_empty());
 }
@@ -177,7 +154,7 @@ fn what_somebody_changed_is_put_right_in_one_patch() {
         [("web".into(), 6000), ("web-candidate".into(), 4000)]
     );
     let mut back = right.clone();
-    apply(&mut back, &find(&right).unlist());
+    apply(&mut back, &find(&right).unlist()).unwrap();
     assert_eq!(back, mixed());
 }
 

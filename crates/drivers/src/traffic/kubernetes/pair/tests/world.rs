@@ -4,7 +4,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rollout::{HeaderMatch, ValueMatch};
+
 use super::*;
+use crate::RulesTo;
+
+pub(super) fn testers() -> BTreeMap<String, RouteRule> {
+    let header = HeaderMatch {
+        header: "X-Tester".to_owned(),
+        value: ValueMatch::Exact("yes".to_owned()),
+    };
+    BTreeMap::from([("testers".to_owned(), RouteRule::Headers(vec![header]))])
+}
 
 #[derive(Debug, Clone, PartialEq)]
 struct Slices {
@@ -47,6 +58,11 @@ pub(super) struct World {
     written: Written,
     /// What the data plane does.
     served: Written,
+    /// Whether a header route for the candidate is asked for.
+    rules: bool,
+    /// For whom one stands in the route, and for whom the data plane has one.
+    ruled: Option<Revision>,
+    ruling: Option<Revision>,
     /// Ready pods.
     pods: BTreeMap<Revision, u32>,
     /// Pods that are wanted.
@@ -77,6 +93,9 @@ impl World {
             candidate: None,
             written: None,
             served: None,
+            rules: false,
+            ruled: None,
+            ruling: None,
             scales: pods.clone(),
             pods,
             weights: BTreeMap::from([(R1, Weight::ALL)]),
@@ -99,6 +118,7 @@ impl World {
             10 => self.learn(Slot::Candidate),
             11 => self.accept(),
             12 => self.run_pods(turn / 16),
+            13 => self.rules = (turn / 16).is_multiple_of(2),
             _ => self.decide(turn / 16),
         }
         self.check();
@@ -107,6 +127,7 @@ impl World {
     pub(super) fn comes_to_rest(&mut self) {
         self.weights = BTreeMap::from([(self.stable, Weight::ALL)]);
         self.allowed.insert(self.stable);
+        self.rules = false;
         self.scales = BTreeMap::from([(self.stable, 3)]);
         for _ in 0..40 {
             for turn in [0, 5, 6, 7, 8, 9, 10, 11, 12] {
@@ -117,7 +138,7 @@ impl World {
         assert_eq!(self.pods, self.scales, "{self:#?}");
         assert_eq!(self.own.selects, Selects::Everything, "{self:#?}");
         assert!(
-            self.candidate.is_none() && self.written.is_none(),
+            self.candidate.is_none() && self.written.is_none() && self.ruled.is_none(),
             "{self:#?}"
         );
     }
@@ -128,12 +149,14 @@ impl World {
             candidate: self
                 .candidate
                 .as_ref()
-                .map(|it| it.seen(self.served.is_some())),
+                .map(|it| it.seen(self.served.is_some() || self.ruling.is_some())),
             split: Split {
                 listed: self.written.map_or(Listed::Nowhere, |_| Listed::Everywhere),
                 candidate: Some(self.written.unwrap_or(Weight::ZERO)),
-                accepted: self.written == self.served,
+                accepted: (self.written, self.ruled) == (self.served, self.ruling),
             },
+            rules: self.ruled.map(|_| testers()).unwrap_or_default(),
+            spoilt: false,
             known: self
                 .scales
                 .keys()
@@ -147,6 +170,10 @@ impl World {
     fn routes(&self) -> Routes {
         Routes {
             weights: self.weights.clone(),
+            rules: self.asked_rule().map(|revision| RulesTo {
+                revision,
+                rules: testers(),
+            }),
             present: self
                 .scales
                 .keys()
@@ -155,6 +182,15 @@ impl World {
                 .collect(),
             ..Routes::default()
         }
+    }
+
+    /// For whom a header route is asked: as the core does, for a candidate that can answer and has
+    /// not everything.
+    fn asked_rule(&self) -> Option<Revision> {
+        let candidate = self.scales.keys().copied().find(|it| *it != self.stable)?;
+        let ready = self.pods.get(&candidate).is_some_and(|it| *it > 0);
+        let all = self.weights.get(&candidate) == Some(&Weight::ALL);
+        (self.rules && ready && !all).then_some(candidate)
     }
 
     fn service(&mut self, slot: Slot) -> Option<&mut Service> {
@@ -188,10 +224,14 @@ impl World {
                 });
             }
             Next::Share(share) => self.written = Some(share),
+            Next::Rules(rules) => {
+                let whose = self.asked_rule().or(self.ruled);
+                self.ruled = whose.filter(|_| !rules.is_empty());
+            }
             Next::Unlist => self.written = None,
             Next::Delete => {
                 assert!(
-                    self.served.is_none(),
+                    self.served.is_none() && self.ruling.is_none(),
                     "deleted while the data plane names it: {self:#?}"
                 );
                 self.candidate = None;
@@ -247,7 +287,8 @@ impl World {
         let mut used = of(&self.own);
         if let (Some(it), true) = (
             &self.candidate,
-            self.written.max(self.served) > Some(Weight::ZERO),
+            self.written.max(self.served) > Some(Weight::ZERO)
+                || self.ruled.or(self.ruling).is_some(),
         ) {
             used.extend(of(it));
         }
@@ -277,7 +318,7 @@ impl World {
 
     /// The data plane reads the endpoints of the Services that its route names.
     fn learn(&mut self, slot: Slot) {
-        let heard = slot == Slot::Own || self.served.is_some();
+        let heard = slot == Slot::Own || self.served.is_some() || self.ruling.is_some();
         if let (true, Some(service)) = (heard, self.service(slot)) {
             service.known = service.slices.ready.clone();
         }
@@ -285,6 +326,7 @@ impl World {
 
     fn accept(&mut self) {
         self.served = self.written;
+        self.ruling = self.ruled;
         if let (None, Some(candidate)) = (self.served, &mut self.candidate) {
             candidate.known.clear();
         }
@@ -329,6 +371,11 @@ impl World {
 
     /// As a client: through the route, and past it.
     fn check(&self) {
+        if let Some(revision) = self.ruling {
+            let behind = self.candidate.as_ref().map(|it| it.known.keys());
+            let only = behind.is_some_and(|it| it.eq([&revision]));
+            assert!(only, "a route for {revision} goes astray: {self:#?}");
+        }
         let through = self.served.unwrap_or(Weight::ZERO);
         let backends = [
             (through < Weight::ALL, Some(&self.own.known)),
