@@ -4,6 +4,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
+use crate::people::People;
+
 /// The server's settings, checked by the command line.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -15,6 +17,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// How long a stop may take before what is left is dropped (it is all safe in Postgres).
     pub stop_within: Duration,
+    /// Who may come in beside the bearers of tokens.
+    pub people: People,
 }
 
 impl Config {

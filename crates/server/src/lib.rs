@@ -16,6 +16,7 @@ mod controller;
 mod error;
 mod live;
 mod metrics;
+pub mod people;
 mod routes;
 mod run;
 mod service;
@@ -23,5 +24,6 @@ mod views;
 
 pub use config::Config;
 pub use error::{ServeError, StartError};
+pub use people::People;
 pub use routes::openapi;
 pub use run::{prepare_admin_token, run, stop_instances};

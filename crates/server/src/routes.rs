@@ -39,7 +39,7 @@ use utoipa_axum::{
 };
 use uuid::Uuid;
 
-use crate::{auth::Authenticator, error::ServeError, service::Service, views};
+use crate::{auth::Authenticator, error::ServeError, people::People, service::Service, views};
 use drivers::AppKey;
 
 pub use document::openapi;
@@ -163,6 +163,7 @@ pub(crate) struct Web {
 
 #[derive(Debug)]
 struct Shared {
+    people: People,
     tokens: Authenticator,
     limits: limit::Limits,
     long: Arc<Semaphore>,
@@ -170,10 +171,11 @@ struct Shared {
 }
 
 /// All routes, ready to be served.
-pub(crate) fn router(service: Service) -> Router {
+pub(crate) fn router(service: Service, people: People) -> Router {
     let web = Web {
         service,
         shared: Arc::new(Shared {
+            people,
             tokens: Authenticator::default(),
             limits: limit::Limits::default(),
             long: Arc::new(Semaphore::new(LONG_REQUESTS_MAX)),

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use axum::Router;
 use drivers::workload::process::Supervisor;
 use drivers::{
     AppKey, Cx, Wake, kubernetes::Clusters, traffic::haproxy::Sockets, workload::probe::Probes,
@@ -75,7 +76,8 @@ pub async fn run(
     on_ready(address);
     let within = config.stop_within.saturating_sub(RELEASE_WITHIN);
     let serving = async {
-        let served = serve(listener, service, stop.clone(), within).await;
+        let router = routes::router(service, config.people);
+        let served = serve(listener, router, stop.clone(), within).await;
         stop.cancel();
         served
     };
@@ -178,11 +180,11 @@ fn drivers_cx(config: &Config, wake: Wake) -> Result<Cx, StartError> {
 
 async fn serve(
     listener: TcpListener,
-    service: Service,
+    router: Router,
     stop: CancellationToken,
     within: Duration,
 ) -> Result<(), StartError> {
-    let router = routes::router(service).into_make_service_with_connect_info::<SocketAddr>();
+    let router = router.into_make_service_with_connect_info::<SocketAddr>();
     let graceful = stop.clone();
     let server = axum::serve(listener, router)
         .with_graceful_shutdown(async move { graceful.cancelled().await });

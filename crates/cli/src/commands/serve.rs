@@ -113,6 +113,7 @@ pub(super) async fn run(
         bind,
         data_dir: data.server(),
         stop_within: Config::STOP_WITHIN,
+        people: server::People::default(),
     };
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;

@@ -1,10 +1,11 @@
-//! What every answer has in common: a request id, security headers, its place in the counts, and a
-//! problem as its body when something went wrong, panics included.
+//! What every request gets, where it comes from, and what every answer has in common: a request id,
+//! security headers, its place in the counts, and a problem as its body when something went wrong,
+//! panics included.
 
-use std::{any::Any, time::Instant};
+use std::{any::Any, net::SocketAddr, time::Instant};
 
 use axum::{
-    extract::{OriginalUri, Request, State},
+    extract::{ConnectInfo, OriginalUri, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
@@ -12,7 +13,7 @@ use axum::{
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::{Web, guard::Answered};
+use super::{Web, extract::Source, guard::Answered};
 use crate::error::{REQUEST_ID, ServeError};
 
 /// Echoed in every answer, made when the request has none.
@@ -23,11 +24,18 @@ const REQUEST_ID_MAX: usize = 64;
 const NO_ROW: &str = "none";
 
 /// Goes around every request.
-pub(super) async fn wrap(State(web): State<Web>, request: Request, next: Next) -> Response {
+pub(super) async fn wrap(State(web): State<Web>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let method = method_word(request.method());
     let id = request_id(request.headers());
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let proxies = &web.shared.people.trusted_proxies;
+    let source = peer.map(|it| Source(proxies.source(it.0, request.headers())));
     let span = tracing::debug_span!("request", request = %id, method, path = request.uri().path());
+    if let Some(source) = source {
+        span.in_scope(|| tracing::debug!(from = %source.0, "asked"));
+        request.extensions_mut().insert(source);
+    }
     let work = next.run(request).instrument(span);
     let mut answer = REQUEST_ID.scope(id.clone(), work).await;
     let route = answer.extensions().get::<Answered>().map(|it| it.0);

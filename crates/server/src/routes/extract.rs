@@ -1,7 +1,7 @@
 //! What handlers take from a request: the caller, the rollout, parameters, a JSON body. Whatever
 //! cannot be read is a problem that says where and why.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     body::{BodyDataStream, Bytes},
@@ -28,6 +28,11 @@ const DISCARD_WITHIN: Duration = Duration::from_secs(1);
 /// Who asks; put there by the row's guard.
 #[derive(Debug, Clone)]
 pub(super) struct Caller(pub(super) Principal);
+
+/// Where the request comes from, as far as it can be known: the peer, or what a trusted proxy says.
+/// Every request has one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source(pub(super) IpAddr);
 
 /// The rollout of the path, which the caller may see; put there by the row's guard.
 #[derive(Debug, Clone)]
@@ -60,6 +65,14 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ServeError> {
         parts.extensions.get().cloned().ok_or_else(not_guarded)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Source {
+    type Rejection = ServeError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ServeError> {
+        parts.extensions.get().copied().ok_or_else(not_guarded)
     }
 }
 

@@ -241,6 +241,7 @@ async fn start_server(
         bind: SocketAddr::from(([127, 0, 0, 1], 0)),
         data_dir,
         stop_within: Duration::from_secs(5),
+        people: server::People::default(),
     };
     let (tell, told) = oneshot::channel();
     let running = server::run(config, stop.clone(), move |address| {
