@@ -12,6 +12,7 @@ mod page;
 mod plan;
 mod problem;
 mod rollout;
+mod session;
 mod token;
 mod trial;
 
@@ -27,7 +28,8 @@ pub use rollout::{
     MeasurementView, ObstacleView, OrderWord, RevisionTraffic, RolloutSummary, RolloutView,
     StepState, StepView, TransitionView, WaitAnswer, Waiting, WhyEnded,
 };
-pub use token::{CreateToken, CreatedToken, RoleWord, TokenView, Whoami};
+pub use session::{GrantView, SignIn, Via, Whoami};
+pub use token::{CreateToken, CreatedToken, RoleWord, TokenView};
 pub use trial::{
     Backtest, BacktestGate, BacktestRequest, BacktestRollout, CalibrateRequest, CalibrationView,
     Calibrations, NoticedView,

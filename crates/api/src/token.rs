@@ -80,17 +80,3 @@ pub struct CreatedToken {
     /// The rest.
     pub token: TokenView,
 }
-
-/// Who the bearer of a token is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Whoami {
-    /// As it stands in the history.
-    pub principal: String,
-    /// What it may do.
-    pub role: RoleWord,
-    /// In which project; absent: in all.
-    pub project: Option<String>,
-    /// Its groups.
-    pub groups: Vec<String>,
-}

@@ -20,13 +20,15 @@ mod health;
 mod hooks;
 mod limit;
 mod orders;
+mod origin;
 mod page;
 mod rollouts;
+mod session;
 mod tokens;
 mod trials;
 mod wait;
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, net::SocketAddr, sync::Arc};
 
 use api::{RoleWord, RolloutView};
 use axum::{Router, http::Method, middleware, routing::MethodRouter};
@@ -39,7 +41,13 @@ use utoipa_axum::{
 };
 use uuid::Uuid;
 
-use crate::{auth::Authenticator, error::ServeError, people::People, service::Service, views};
+use crate::{
+    auth::{Authenticator, Cookies},
+    error::ServeError,
+    people::People,
+    service::Service,
+    views,
+};
 use drivers::AppKey;
 
 pub use document::openapi;
@@ -53,11 +61,11 @@ const TRIALS_MAX: usize = 2;
 /// Who may use a route. Whatever is not said here is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Everybody: what probes and scrapers need, and nothing about apps.
+    /// Everybody: what probes, scrapers and people who sign in need, and nothing about apps.
     Public,
-    /// Every good token; the handler shows it what it sees.
+    /// Every good token and session; the handler shows it what it sees.
     Any,
-    /// A role, in the projects that the token is for; the handler keeps to those.
+    /// A role in some project; the handler keeps to those where the caller has it.
     Role(RoleWord),
     /// A role in the `{project}` of the path.
     Project(RoleWord),
@@ -86,6 +94,8 @@ pub(crate) struct Entry {
     pub(crate) access: Access,
     /// It may take traffic back: uses the connections kept free for that.
     pub(crate) urgent: bool,
+    /// How often an address may ask, where that is bounded apart.
+    limit: Option<limit::Lane>,
 }
 
 fn row(
@@ -99,6 +109,7 @@ fn row(
         path,
         access,
         urgent: false,
+        limit: None,
     };
     Row { entry, handler }
 }
@@ -108,6 +119,11 @@ impl Row {
         self.entry.urgent = true;
         self
     }
+
+    fn limited(mut self, lane: limit::Lane) -> Self {
+        self.entry.limit = Some(lane);
+        self
+    }
 }
 
 /// Every route there is.
@@ -115,6 +131,7 @@ impl Row {
 pub(crate) fn table() -> Vec<Row> {
     use Access::{Any, Approval, Project, Public, Role, Rollout};
     use RoleWord::{Admin, Deployer, Operator, Viewer};
+    use limit::Lane::SignIn;
     const GET: Method = Method::GET;
     const PUT: Method = Method::PUT;
     const POST: Method = Method::POST;
@@ -125,7 +142,10 @@ pub(crate) fn table() -> Vec<Row> {
         row(GET,    "/startup",                               Public,           routes!(health::startup)),
         row(GET,    "/metrics",                               Public,           routes!(health::metrics)),
         row(GET,    "/openapi.json",                          Public,           routes!(document::openapi_json)),
-        row(GET,    "/api/v1/whoami",                         Any,              routes!(tokens::whoami)),
+        row(GET,    "/api/v1/session",                        Any,              routes!(session::get)),
+        row(POST,   "/api/v1/session",                        Public,           routes!(session::sign_in)).limited(SignIn),
+        row(DELETE, "/api/v1/session",                        Any,              routes!(session::sign_out)),
+        row(GET,    "/api/v1/whoami",                         Any,              routes!(session::whoami)),
         row(GET,    "/api/v1/events",                         Role(Viewer),     routes!(events::events)),
         row(GET,    "/api/v1/apps",                           Role(Viewer),     routes!(apps::list)),
         row(GET,    "/api/v1/apps/{project}/{app}",           Project(Viewer),  routes!(apps::get)),
@@ -163,20 +183,24 @@ pub(crate) struct Web {
 
 #[derive(Debug)]
 struct Shared {
-    people: People,
+    people: Arc<People>,
+    cookies: Cookies,
     tokens: Authenticator,
     limits: limit::Limits,
     long: Arc<Semaphore>,
     trials: Semaphore,
 }
 
-/// All routes, ready to be served.
-pub(crate) fn router(service: Service, people: People) -> Router {
+/// All routes, ready to be served at `bind`.
+pub(crate) fn router(service: Service, people: People, bind: SocketAddr) -> Router {
+    let secure = people.secure_cookies(bind);
+    let (people, cookies) = (Arc::new(people), Cookies { secure });
     let web = Web {
         service,
         shared: Arc::new(Shared {
+            tokens: Authenticator::new(Arc::clone(&people), cookies),
             people,
-            tokens: Authenticator::default(),
+            cookies,
             limits: limit::Limits::default(),
             long: Arc::new(Semaphore::new(LONG_REQUESTS_MAX)),
             trials: Semaphore::new(TRIALS_MAX),

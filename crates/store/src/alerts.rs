@@ -28,7 +28,7 @@ pub struct AlertKey {
 
 impl Store {
     /// The started rollouts whose candidate's app file has a rule for an alert with `labels` (a map
-    /// of texts), newest first; those of one project if it is given. One round trip however many
+    /// of texts), newest first; those of `projects` if they are given. One round trip however many
     /// rollouts are under way: an alert must not wait for all of them to be read.
     ///
     /// # Errors
@@ -36,12 +36,12 @@ impl Store {
     pub async fn rollouts_for_alert(
         &self,
         labels: &Value,
-        project: Option<&str>,
+        projects: Option<&[String]>,
     ) -> Result<Vec<Rollout>, StoreError> {
         // Containment is what a rule means: each of its labels, with that value.
         let rows = select_rollouts!(
             "WHERE phase IN ('progressing', 'paused', 'promoting', 'aborting')
-               AND ($2::text IS NULL OR project = $2)
+               AND ($2::text[] IS NULL OR project = ANY($2))
                AND EXISTS (
                  SELECT FROM revision v, jsonb_array_elements(
                    CASE jsonb_typeof(v.document -> 'alerts')
@@ -50,7 +50,7 @@ impl Store {
                    AND $1::jsonb @> (rule -> 'match'))
              ORDER BY id DESC",
             labels,
-            project
+            projects as _
         )
         .fetch_all(&self.pool)
         .await

@@ -125,7 +125,7 @@ impl Store {
     }
 
     /// Removes what is kept for a while only: answers after 24 hours, closed notices after 7 days,
-    /// alerts after 30. Returns how many rows. To be called about every hour, by any replica.
+    /// alerts after 30, sessions and tokens of CI jobs a day after their end. Returns how many rows. To be called about every hour, by any replica.
     ///
     /// # Errors
     /// That the database does not answer.
@@ -148,6 +148,7 @@ impl Store {
         .await
         .map_err(StoreError::during(during))?;
         let notices = self.sweep_notices().await?;
-        Ok(answers.rows_affected() + alerts.rows_affected() + notices)
+        let people = self.sweep_people().await?;
+        Ok(answers.rows_affected() + alerts.rows_affected() + notices + people)
     }
 }

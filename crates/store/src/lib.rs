@@ -14,6 +14,9 @@
 //! | `replica` | a living replica | itself | replicas |
 //! | `outbox` | a notice to the outside world | with the transition that causes it | kept 7 days once closed |
 //! | `api_token` | a token's hash and rights | people | tokens |
+//! | `session` | a signed-in browser: a hash, and whom it stands for | people who sign in | kept a day after its end |
+//! | `sign_in` | what must come back from the identity provider | who begins to sign in | kept 10 minutes |
+//! | `id_token_seen` | an ID token that a CI job exchanged | the exchange | kept a day after its end |
 //! | `idempotency_key` | the answer to a request | with what the request did | kept 24 h |
 //! | `alert_seen` | an alert acted on | with what it caused | kept 30 days |
 //! | `calibration` | what a gate's past says of it | people | gates |
@@ -39,6 +42,7 @@ mod idempotency;
 mod listen;
 mod measurements;
 mod outbox;
+mod people;
 mod rollouts;
 mod session;
 mod tokens;
@@ -67,6 +71,7 @@ pub use idempotency::Idempotency;
 pub use listen::{Listener, Notification};
 pub use measurements::StoredMeasurement;
 pub use outbox::{NewNotice, Notice};
+pub use people::{SessionOf, SessionRow, SignInRow};
 pub use rollouts::{Change, CreateFacts, Created, NewRevision, NewRollout, Rollout, RolloutFilter};
 pub use tokens::{Token, TokenRow};
 pub use verify::HistoryProblem;

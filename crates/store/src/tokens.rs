@@ -32,6 +32,9 @@ pub struct TokenRow {
     pub created_by: String,
     /// When it ends by itself.
     pub expires_at: Option<Timestamp>,
+    /// Whether it was given to a CI job for its provider's ID token; such a token is good for
+    /// minutes, and forgotten a day after.
+    pub exchanged: bool,
 }
 
 impl fmt::Debug for TokenRow {
@@ -72,6 +75,7 @@ struct TokenRecord {
     created_by: String,
     created_at: Timestamp,
     expires_at: Option<jiff_sqlx::Timestamp>,
+    exchanged: bool,
     last_used_at: Option<jiff_sqlx::Timestamp>,
     revoked_at: Option<jiff_sqlx::Timestamp>,
     revoked_by: Option<String>,
@@ -90,6 +94,7 @@ impl From<TokenRecord> for Token {
                 person: it.person,
                 created_by: it.created_by,
                 expires_at: it.expires_at.map(Timestamp::from),
+                exchanged: it.exchanged,
             },
             created_at: it.created_at,
             last_used_at: it.last_used_at.map(Timestamp::from),
@@ -107,8 +112,8 @@ impl Store {
     pub async fn insert_token(&self, token: &TokenRow) -> Result<(), StoreError> {
         sqlx::query!(
             "INSERT INTO api_token (id, name, hash, role, project, groups, person, created_by,
-                 expires_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                 expires_at, exchanged)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
             token.id,
             token.name,
             token.hash,
@@ -117,7 +122,8 @@ impl Store {
             &token.groups,
             token.person,
             token.created_by,
-            token.expires_at.map(ToSqlx::to_sqlx) as _
+            token.expires_at.map(ToSqlx::to_sqlx) as _,
+            token.exchanged
         )
         .execute(&self.pool)
         .await
@@ -133,7 +139,7 @@ impl Store {
         sqlx::query_as!(
             TokenRecord,
             "SELECT id, name, hash, role, project, groups, person, created_by, created_at,
-                    expires_at, last_used_at, revoked_at, revoked_by
+                    expires_at, exchanged, last_used_at, revoked_at, revoked_by
              FROM api_token WHERE id = $1 AND revoked_at IS NULL
                AND (expires_at IS NULL OR expires_at > clock_timestamp())",
             id
@@ -144,23 +150,41 @@ impl Store {
         .map(|it| it.map(Token::from))
     }
 
-    /// All tokens of a project, or all tokens (`None`), also those that ended, oldest first.
+    /// All tokens of these projects, or all tokens (`None`), oldest first; also those that ended,
+    /// but for the ones of CI jobs.
     ///
     /// # Errors
     /// That the database does not answer.
-    pub async fn list_tokens(&self, project: Option<&str>) -> Result<Vec<Token>, StoreError> {
+    pub async fn list_tokens(&self, projects: Option<&[String]>) -> Result<Vec<Token>, StoreError> {
         let rows = sqlx::query_as!(
             TokenRecord,
             "SELECT id, name, hash, role, project, groups, person, created_by, created_at,
-                    expires_at, last_used_at, revoked_at, revoked_by
-             FROM api_token WHERE $1::text IS NULL OR project = $1 ORDER BY id LIMIT $2",
-            project,
+                    expires_at, exchanged, last_used_at, revoked_at, revoked_by
+             FROM api_token WHERE ($1::text[] IS NULL OR project = ANY($1))
+               AND (NOT exchanged OR revoked_at IS NULL AND expires_at > clock_timestamp())
+             ORDER BY id LIMIT $2",
+            projects as _,
             LIST_MAX
         )
         .fetch_all(&self.pool)
         .await
         .map_err(StoreError::during("list tokens"))?;
         Ok(rows.into_iter().map(Token::from).collect())
+    }
+
+    /// Whether a good token has this name: neither revoked nor expired.
+    ///
+    /// # Errors
+    /// That the database does not answer.
+    pub async fn token_name_is_taken(&self, name: &str) -> Result<bool, StoreError> {
+        sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT FROM api_token WHERE name = $1 AND revoked_at IS NULL
+                 AND (expires_at IS NULL OR expires_at > clock_timestamp())) AS "taken!""#,
+            name
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(StoreError::during("look for a token's name"))
     }
 
     /// Ends a token at once. Revoking it again changes nothing.

@@ -14,17 +14,17 @@ pub(crate) async fn run(session: &Session) -> anyhow::Result<Exit> {
 }
 
 fn text(it: &Whoami, base: &str) -> String {
-    let place = match &it.project {
-        Some(project) => format!("in project {project}"),
-        None => "in all projects".to_owned(),
-    };
     let groups = match it.groups.is_empty() {
         true => String::new(),
         false => format!(", member of {}", it.groups.join(", ")),
     };
-    let role = role_word(it.role);
-    clean(&format!(
-        "{} at {base}: {role} {place}{groups}",
-        it.principal
-    ))
+    let roles = it.grants.iter().map(|grant| {
+        let role = role_word(grant.role);
+        match &grant.project {
+            Some(project) => format!("{role} in project {project}"),
+            None => format!("{role} in all projects"),
+        }
+    });
+    let roles = roles.collect::<Vec<_>>().join(", ");
+    clean(&format!("{} at {base}: {roles}{groups}", it.principal))
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 /// Every token begins with it, for scanners.
 const PREFIX: &str = "sluice";
 /// Characters of an id: 62^22 is more than 2^128.
-const ID: usize = 22;
+pub(super) const ID: usize = 22;
 /// Characters of the random part: 62^30 is more than 2^178.
 const RANDOM: usize = 30;
 /// Characters of the checksum: 62^6 is more than 2^32.
@@ -60,7 +60,7 @@ fn checksum(body: &str) -> String {
     encode(u128::from(crc32fast::hash(body.as_bytes())), CRC)
 }
 
-fn encode(mut number: u128, width: usize) -> String {
+pub(super) fn encode(mut number: u128, width: usize) -> String {
     let mut digits = vec![b'0'; width];
     for place in digits.iter_mut().rev() {
         let digit = usize::try_from(number % 62).unwrap_or_default();
@@ -70,7 +70,7 @@ fn encode(mut number: u128, width: usize) -> String {
     String::from_utf8(digits).unwrap_or_default()
 }
 
-fn decode(text: &str) -> Option<u128> {
+pub(super) fn decode(text: &str) -> Option<u128> {
     if text.len() != ID {
         return None;
     }

@@ -1,6 +1,6 @@
 //! Networks by address and prefix length, and where a request came from behind proxies.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::http::HeaderMap;
 
@@ -102,6 +102,14 @@ fn address(text: &str) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
+/// What counts as one source for limits: an IPv4 address, or the /64 that a site with IPv6 has.
+pub(crate) fn site(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(it) => IpAddr::V6(Ipv6Addr::from_bits(it.to_bits() & mask(64))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,5 +203,12 @@ mod tests {
         }
         let all = Networks::parse(&["0.0.0.0/0"]).unwrap();
         assert!(all.hold("8.8.8.8".parse().unwrap()) && !all.hold("::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_site_with_ipv6_is_one_source() {
+        let site = |text: &str| site(text.parse().unwrap()).to_string();
+        assert_eq!(site("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(site("10.1.2.3"), "10.1.2.3");
     }
 }

@@ -215,7 +215,7 @@ pub(super) async fn plan(
     body: JsonBody<PlanRequest>,
 ) -> Result<Json<PlanView>, ServeError> {
     if body.value.document.is_some() {
-        guard::has(&caller, api::RoleWord::Operator)?;
+        guard::has(&caller, api::RoleWord::Operator, Some(&path.project))?;
     }
     let plan = web
         .service

@@ -92,9 +92,9 @@ fn finish(operation: &mut Operation, access: Access) {
 fn who(access: Access) -> String {
     match access {
         Access::Public => "Needs no token.".to_owned(),
-        Access::Any => "Needs a token.".to_owned(),
+        Access::Any => "Needs a token or a session.".to_owned(),
         Access::Role(role) => format!(
-            "Needs the role {}; shows and touches the token's projects only.",
+            "Needs the role {}; shows and touches the projects only where the caller has it.",
             role_word(role)
         ),
         Access::Project(role) => format!("Needs the role {} in the project.", role_word(role)),

@@ -8,14 +8,17 @@ use axum::{
     middleware::Next,
     response::Response,
 };
+use store::Rollout;
 use uuid::Uuid;
 
 use super::{
     Access, Entry, Web,
-    extract::{Asked, Caller},
+    extract::{Asked, Caller, Source},
+    limit::Lane,
+    origin,
 };
 use crate::{
-    auth::{Principal, role_word},
+    auth::{Principal, Shown, may_approve, role_word},
     error::ServeError,
 };
 
@@ -49,33 +52,55 @@ pub(super) async fn check(
 }
 
 impl Guard {
-    /// 401, then 429, then 404 for what is not the token's business, then 403.
+    /// 401, then 403 for what a page of another site sends, 429, 404 for what is not the caller's
+    /// business, then 403.
     async fn admit(&self, params: &RawPathParams, request: &mut Request) -> Result<(), ServeError> {
-        let Entry { access, urgent, .. } = *self.entry;
+        let Entry {
+            access,
+            urgent,
+            limit,
+            ..
+        } = *self.entry;
+        let shared = &self.web.shared;
+        let Source(source) = source(request)?;
+        if let Some(lane) = limit {
+            shared.limits.take_from(source, lane)?;
+        }
+        let public_url = shared.people.public_url.as_deref();
+        let changes = !request.method().is_safe();
         if access == Access::Public {
-            return Ok(());
+            return match changes {
+                // Nobody's browser is to be signed in, or made to do anything else, by another site.
+                true => origin::not_foreign(request.headers(), public_url),
+                false => Ok(()),
+            };
         }
         let stores = self.web.stores(urgent);
-        let tokens = &self.web.shared.tokens;
-        let principal = tokens.principal(request.headers(), &stores).await?;
-        self.web.shared.limits.take(principal.token_id, urgent)?;
+        let lane = if urgent { Lane::UrgentLook } else { Lane::Look };
+        let look = || shared.limits.take_from(source, lane);
+        let known = shared.tokens.principal(request.headers(), &stores, look);
+        let (principal, shown) = known.await?;
+        if changes && shown == Shown::Cookie {
+            origin::ours(request.headers(), public_url)?;
+        }
+        shared.limits.take(principal.credential.id(), urgent)?;
         match access {
             Access::Public | Access::Any => {}
-            Access::Role(role) => has(&principal, role)?,
+            Access::Role(role) => has(&principal, role, None)?,
             Access::Project(role) => {
                 let (project, app) = (param(params, "project"), param(params, "app"));
                 if !principal.sees(project) {
                     return Err(ServeError::not_found(format!("app {project}/{app}")));
                 }
-                has(&principal, role)?;
+                has(&principal, role, Some(project))?;
             }
             Access::Rollout(role) => {
-                self.find(params, request, &principal).await?;
-                has(&principal, role)?;
+                let rollout = self.find(params, request, &principal).await?;
+                has(&principal, role, Some(&rollout.project))?;
             }
             Access::Approval => {
-                self.find(params, request, &principal).await?;
-                approves(&principal)?;
+                let rollout = self.find(params, request, &principal).await?;
+                approves(&principal, &rollout.project)?;
             }
         }
         request.extensions_mut().insert(Caller(principal));
@@ -88,15 +113,15 @@ impl Guard {
         params: &RawPathParams,
         request: &mut Request,
         principal: &Principal,
-    ) -> Result<(), ServeError> {
+    ) -> Result<Arc<Rollout>, ServeError> {
         let text = param(params, "id");
         let missing = || ServeError::not_found(format!("rollout {text}"));
         let id: Uuid = text.parse().map_err(|_| missing())?;
         let rollout = self.web.rollout(id, self.entry.urgent).await?;
         let rollout = rollout.filter(|it| principal.sees(&it.project));
-        let rollout = rollout.ok_or_else(missing)?;
-        request.extensions_mut().insert(Asked(Arc::new(rollout)));
-        Ok(())
+        let rollout = Arc::new(rollout.ok_or_else(missing)?);
+        request.extensions_mut().insert(Asked(Arc::clone(&rollout)));
+        Ok(rollout)
     }
 }
 
@@ -105,37 +130,34 @@ fn param<'a>(params: &'a RawPathParams, name: &str) -> &'a str {
     found.map_or("", |(_, value)| value)
 }
 
-/// Whether a token with `role` may do what needs `needed`.
-pub(super) fn reaches(role: RoleWord, needed: RoleWord) -> bool {
-    role >= needed
+/// Where the request comes from; the envelope has put that there.
+fn source(request: &Request) -> Result<Source, ServeError> {
+    let source = request.extensions().get().copied();
+    source.ok_or_else(|| ServeError::internal("a connection without an address"))
 }
 
-/// Whether a token with this role may approve. Operators order rollouts about and apply app files;
-/// that the same token cannot also approve is what an approval step is for.
-pub(super) fn may_approve(role: RoleWord) -> bool {
-    match role {
-        RoleWord::Approver | RoleWord::Admin => true,
-        RoleWord::Viewer | RoleWord::Deployer | RoleWord::Operator => false,
-    }
-}
-
-/// Refuses a principal whose role does not reach.
-pub(super) fn has(principal: &Principal, needed: RoleWord) -> Result<(), ServeError> {
-    match reaches(principal.role, needed) {
+/// Refuses a principal that has no role in `project` (`None`: anywhere) which reaches `needed`.
+pub(super) fn has(
+    principal: &Principal,
+    needed: RoleWord,
+    project: Option<&str>,
+) -> Result<(), ServeError> {
+    match principal.has(needed, project) {
         true => Ok(()),
         false => Err(ServeError::Forbidden {
             detail: format!(
                 "this needs the role {}, {} has {}",
                 role_word(needed),
                 principal.name,
-                role_word(principal.role)
+                principal.role_words(project)
             ),
         }),
     }
 }
 
-fn approves(principal: &Principal) -> Result<(), ServeError> {
-    let detail = match (may_approve(principal.role), principal.person) {
+fn approves(principal: &Principal, project: &str) -> Result<(), ServeError> {
+    let may = principal.roles(Some(project)).any(may_approve);
+    let detail = match (may, principal.person) {
         (true, true) => return Ok(()),
         (true, false) => format!(
             "only people approve, and {} is a machine's token",
@@ -144,7 +166,7 @@ fn approves(principal: &Principal) -> Result<(), ServeError> {
         (false, true | false) => format!(
             "this needs the role approver or admin, {} has {}",
             principal.name,
-            role_word(principal.role)
+            principal.role_words(Some(project))
         ),
     };
     Err(ServeError::Forbidden { detail })

@@ -1,6 +1,6 @@
 //! What other systems tell us.
 
-use api::{AlertmanagerPayload, HookAnswer, ProblemBody};
+use api::{AlertmanagerPayload, HookAnswer, ProblemBody, RoleWord};
 use axum::{Json, extract::State};
 
 use super::{
@@ -35,11 +35,11 @@ pub(super) async fn alertmanager(
         ));
     }
     let mut answer = HookAnswer::default();
-    let allowed = caller.project.as_deref();
+    let allowed = caller.projects_with(RoleWord::Deployer);
     for alert in &payload.alerts {
         let outcome = web
             .service
-            .alert(alert, &payload.receiver, &caller.name, allowed)
+            .alert(alert, &payload.receiver, &caller.name, allowed.as_deref())
             .await?;
         answer.acted.extend(outcome.acted);
         answer.ignored.extend(outcome.ignored);

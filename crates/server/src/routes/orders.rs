@@ -26,7 +26,7 @@ pub(super) async fn command(
     let order = order_of(order);
     let mut guard = None;
     if passes_approval(&order, &rollout.plan, &rollout.state) {
-        guard::has(&caller, RoleWord::Operator)?;
+        guard::has(&caller, RoleWord::Operator, Some(&rollout.project))?;
     } else if order == Order::Skip {
         // The step was looked at to allow this, so it must still be that step.
         let cursor = rollout.state.cursor;

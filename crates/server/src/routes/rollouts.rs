@@ -57,7 +57,7 @@ pub(super) async fn create(
     let key = idempotency_key(&headers)?;
     let key = key.map(|key| {
         // By id: two tokens may come to have the same name, one after the other.
-        let principal = caller.token_id.to_string();
+        let principal = caller.credential.id().to_string();
         Idempotency::new(key, &principal, &route, &body.bytes)
     });
     let request = DeployRequest {

@@ -10,8 +10,9 @@ use reqwest::{Method, StatusCode};
 use rollout::{Event, Phase};
 use serde_json::{Value, json};
 
-use super::{Access, Entry, guard, table};
-use rig::{Rig, document, is};
+use super::{Access, Entry, table};
+use crate::auth;
+use rig::{By, Rig, document, is};
 
 /// Time within which anything that must happen has happened, on a slow machine.
 const SOON: Duration = Duration::from_secs(20);
@@ -73,30 +74,76 @@ fn only_what_says_nothing_of_apps_is_public() {
         .map(|it| it.path)
         .collect();
     let probes = ["/health", "/ready", "/startup", "/metrics", "/openapi.json"];
-    assert_eq!(public, probes);
+    let sign_in = ["/api/v1/session"];
+    assert_eq!(public, [&probes[..], &sign_in].concat());
 }
 
 /// Who asks in the matrix.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Asker {
-    role: RoleWord,
-    /// Whether the token is for the project `shop` only.
-    bound: bool,
+    /// Roles and the projects they are for.
+    grants: Vec<(RoleWord, Option<&'static str>)>,
     person: bool,
 }
 
-/// The refusal that the table's column promises; `None`: the handler is reached.
-fn promised(access: Access, asker: Asker, own: bool) -> Option<u16> {
-    let foreign = asker.bound && !own;
-    let role = |needed| (!guard::reaches(asker.role, needed)).then_some(403);
+/// The refusal that the table's column promises in `project`; `None`: the handler is reached.
+fn promised(access: Access, asker: &Asker, project: &str) -> Option<u16> {
+    let covers = |it: &&(RoleWord, Option<&str>)| it.1.is_none_or(|it| it == project);
+    let foreign = !asker.grants.iter().any(|it| covers(&it));
+    let there = |needed| {
+        let mut there = asker.grants.iter().filter(covers);
+        (!there.any(|it| auth::reaches(it.0, needed))).then_some(403)
+    };
     match access {
         Access::Public | Access::Any => None,
-        Access::Role(needed) => role(needed),
+        Access::Role(needed) => {
+            let mut all = asker.grants.iter();
+            (!all.any(|it| auth::reaches(it.0, needed))).then_some(403)
+        }
         Access::Project(_) | Access::Rollout(_) | Access::Approval if foreign => Some(404),
-        Access::Project(needed) | Access::Rollout(needed) => role(needed),
+        Access::Project(needed) | Access::Rollout(needed) => there(needed),
         Access::Approval => {
-            let may = guard::may_approve(asker.role) && asker.person;
+            let mut there = asker.grants.iter().filter(covers);
+            let may = there.any(|it| auth::may_approve(it.0)) && asker.person;
             (!may).then_some(403)
+        }
+    }
+}
+
+/// Asks every route in both projects, and holds the answers against the table.
+async fn matrix(rig: &Rig, asker: &Asker, by: &By, rollouts: [uuid::Uuid; 2]) {
+    for entry in entries() {
+        // It works, and then there is nobody to ask any more.
+        if entry.method == Method::DELETE && entry.path == "/api/v1/session" {
+            continue;
+        }
+        for (project, app, id) in [
+            ("shop", "checkout", rollouts[0]),
+            ("bank", "ledger", rollouts[1]),
+        ] {
+            let path = entry
+                .path
+                .replace("{project}", project)
+                .replace("{app}", app)
+                .replace("{id}", &id.to_string());
+            let path = match path.ends_with("/wait") {
+                true => path + "?timeout=0s",
+                false => path,
+            };
+            let request = rig.ask(entry.method.clone(), &path, by);
+            let request = match entry.method {
+                Method::GET | Method::DELETE => request,
+                _ => request.json(&json!({})),
+            };
+            let answer = request.send().await.unwrap();
+            let status = answer.status().as_u16();
+            let what = format!("{asker:?} {by:?} {} {path}: {status}", entry.method);
+            match promised(entry.access, asker, project) {
+                Some(refusal) => assert_eq!(status, refusal, "{what}"),
+                // No such token, which only the handler can know.
+                None if entry.path == "/api/v1/tokens/{id}" => assert_eq!(status, 404),
+                None => assert!(![401, 403, 404, 500].contains(&status), "{what}"),
+            }
         }
     }
 }
@@ -106,47 +153,19 @@ async fn every_route_admits_exactly_whom_its_access_names() {
     let rig = Rig::start().await;
     let own = rig.rollout("shop", "checkout").await;
     let other = rig.rollout("bank", "ledger").await;
-    let entries = entries();
     for role in ROLES {
         for (bound, person) in [(true, true), (true, false), (false, true), (false, false)] {
+            let project = bound.then_some("shop");
             let asker = Asker {
-                role,
-                bound,
+                grants: vec![(role, project)],
                 person,
             };
-            let project = bound.then_some("shop");
             let name = format!("{role:?}-{bound}-{person}");
             let groups = ["release-managers"];
             let token = rig.token(&name, role, project, &groups, person).await;
-            for entry in &entries {
-                for (is_own, project, app, id) in [
-                    (true, "shop", "checkout", own.id),
-                    (false, "bank", "ledger", other.id),
-                ] {
-                    let path = entry
-                        .path
-                        .replace("{project}", project)
-                        .replace("{app}", app)
-                        .replace("{id}", &id.to_string());
-                    let path = match path.ends_with("/wait") {
-                        true => path + "?timeout=0s",
-                        false => path,
-                    };
-                    let request = rig.request(entry.method.clone(), &path, &token);
-                    let request = match entry.method {
-                        Method::GET | Method::DELETE => request,
-                        _ => request.json(&json!({})),
-                    };
-                    let answer = request.send().await.unwrap();
-                    let status = answer.status().as_u16();
-                    let what = format!("{asker:?} {} {path}: {status}", entry.method);
-                    match promised(entry.access, asker, is_own) {
-                        Some(refusal) => assert_eq!(status, refusal, "{what}"),
-                        // No such token, which only the handler can know.
-                        None if entry.path == "/api/v1/tokens/{id}" => assert_eq!(status, 404),
-                        None => assert!(![401, 403, 404, 500].contains(&status), "{what}"),
-                    }
-                }
+            let cookie = rig.session(&name).await;
+            for by in [By::Token(token), By::Cookie(cookie)] {
+                matrix(&rig, &asker, &by, [own.id, other.id]).await;
             }
         }
     }
@@ -695,4 +714,152 @@ async fn a_body_without_a_length_is_read_no_further_than_the_limit() {
     }
     let sent = sent.load(std::sync::atomic::Ordering::Relaxed);
     assert!(sent < 1024, "{sent} chunks of 64 KiB were taken");
+}
+
+fn cookie_of(answer: &rig::Answer) -> String {
+    let line = answer.header("set-cookie");
+    line.split(';').next().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_browser_signs_in_with_a_token_and_out_again() {
+    let rig = Rig::start().await;
+    let token = rig.token("ann", RoleWord::Operator, Some("shop"), &["eng"], true);
+    let token = token.await;
+    let sign_in = async |token: &str| {
+        let body = json!({"token": token});
+        rig.post("/api/v1/session", "", &body).await
+    };
+    for wrong in ["", "x", &token[1..]] {
+        let answer = sign_in(wrong).await;
+        is(&answer, StatusCode::UNAUTHORIZED, "unauthenticated");
+        assert_eq!(answer.header("set-cookie"), "");
+    }
+    let answer = sign_in(&token).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.body["principal"], "token:ann");
+    assert_eq!(
+        answer.body["grants"],
+        json!([{"role": "operator", "project": "shop"}])
+    );
+    assert_eq!(answer.body["via"], "token");
+    let line = answer.header("set-cookie");
+    assert!(line.contains("HttpOnly") && line.contains("SameSite=Lax"));
+    let cookie = cookie_of(&answer);
+    let text = cookie.split_once('=').unwrap().1.to_owned();
+    let dump = rig
+        .postgres
+        .execute("sluice", "SELECT s::text FROM session s");
+    assert!(!dump.await.unwrap().contains(&text));
+    let by = By::Cookie(cookie.clone());
+    for path in ["/api/v1/session", "/api/v1/whoami"] {
+        let answer = rig.send(rig.ask(Method::GET, path, &by)).await;
+        assert_eq!(answer.body["groups"], json!(["eng"]), "{answer:?}");
+    }
+    // A new sign-in in the same browser is a new session, and the one before is over.
+    let request = rig.ask(Method::POST, "/api/v1/session", &by);
+    let again = rig.send(request.json(&json!({"token": token}))).await;
+    let newer = By::Cookie(cookie_of(&again));
+    assert_ne!(cookie_of(&again), cookie);
+    let answer = rig.send(rig.ask(Method::GET, "/api/v1/session", &by)).await;
+    is(&answer, StatusCode::UNAUTHORIZED, "unauthenticated");
+    // What a page of another site makes a browser send changes nothing.
+    for (name, value) in [
+        ("x-sluice-request", "0"),
+        ("sec-fetch-site", "cross-site"),
+        ("origin", "https://evil.example"),
+    ] {
+        for (method, path) in [
+            (Method::DELETE, "/api/v1/session"),
+            (Method::POST, "/api/v1/tokens"),
+            (Method::PUT, "/api/v1/apps/shop/checkout"),
+        ] {
+            let mut request = rig.ask(method, path, &newer).build().unwrap();
+            request.headers_mut().insert(name, value.parse().unwrap());
+            let answer = rig.http.execute(request).await.unwrap();
+            assert_eq!(answer.status(), 403, "{name}: {value} {path}");
+        }
+    }
+    let sent = rig.request(Method::POST, "/api/v1/session", "");
+    let sent = sent.header("origin", "https://evil.example");
+    let answer = rig.send(sent.json(&json!({"token": token}))).await;
+    is(&answer, StatusCode::FORBIDDEN, "forbidden");
+    // A token in a header is sent by nobody's browser by itself.
+    let sent = rig.request(Method::POST, "/api/v1/tokens", &token);
+    let answer = rig
+        .send(
+            sent.header("origin", "https://evil.example")
+                .json(&json!({})),
+        )
+        .await;
+    assert_ne!(answer.status, 401, "{answer:?}");
+    let answer = rig
+        .send(rig.ask(Method::DELETE, "/api/v1/session", &newer))
+        .await;
+    assert_eq!(answer.status, 204);
+    assert!(answer.header("set-cookie").contains("Max-Age=0"));
+    let answer = rig
+        .send(rig.ask(Method::GET, "/api/v1/session", &newer))
+        .await;
+    is(&answer, StatusCode::UNAUTHORIZED, "unauthenticated");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_end_by_themselves_and_with_their_token() {
+    let rig = Rig::start().await;
+    let admin = rig.admin().await;
+    let _token = rig.token("ann", RoleWord::Viewer, None, &[], true).await;
+    let get = async |cookie: &str| {
+        let by = By::Cookie(cookie.to_owned());
+        rig.send(rig.ask(Method::GET, "/api/v1/session", &by)).await
+    };
+    let sql = async |sql: &str| rig.postgres.execute("sluice", sql).await.unwrap();
+    // Looked up for the first time after each change, so nothing is remembered.
+    for (change, good) in [
+        ("seen_at = seen_at - interval '7 h'", true),
+        ("seen_at = seen_at - interval '9 h'", false),
+        ("expires_at = clock_timestamp()", false),
+        ("ended_at = clock_timestamp()", false),
+        ("hash = decode('00', 'hex')", false),
+    ] {
+        let cookie = rig.session("ann").await;
+        sql(&format!(
+            "UPDATE session SET {change} WHERE id = (SELECT max(id::text)::uuid FROM session)"
+        ))
+        .await;
+        let answer = get(&cookie).await;
+        assert_eq!(answer.status, if good { 200 } else { 401 }, "{change}");
+        if good {
+            local::wait::until(SOON, "the use to be noted", || async {
+                let seen = "SELECT seen_at > clock_timestamp() - interval '1 minute' FROM session";
+                match sql(seen).await.as_str() {
+                    "t" => Ok(()),
+                    other => Err(other.to_owned()),
+                }
+            })
+            .await
+            .unwrap();
+        }
+    }
+    let cookie = rig.session("ann").await;
+    assert_eq!(get(&cookie).await.status, 200);
+    let all = rig.client(&admin).tokens().await.unwrap();
+    let ann = all.items.iter().find(|it| it.name == "ann").unwrap();
+    let path = format!("/api/v1/tokens/{}", ann.id);
+    let answer = rig.send(rig.request(Method::DELETE, &path, &admin)).await;
+    assert_eq!(answer.status, 204);
+    assert_eq!(get(&cookie).await.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_tries_out_tokens_is_told_to_wait() {
+    let rig = Rig::start().await;
+    let mut statuses = BTreeSet::new();
+    for _ in 0..40 {
+        let answer = rig
+            .post("/api/v1/session", "", &json!({"token": "x"}))
+            .await;
+        statuses.insert(answer.status);
+    }
+    assert_eq!(statuses, BTreeSet::from([401, 429]));
 }

@@ -30,7 +30,7 @@ impl Service {
         alert: &api::Alert,
         receiver: &str,
         by: &str,
-        allowed_project: Option<&str>,
+        allowed_projects: Option<&[String]>,
     ) -> Result<AlertOutcome, ServeError> {
         let name = alert
             .labels
@@ -45,7 +45,7 @@ impl Service {
             return Ok(outcome);
         }
         let mut matched = false;
-        for rollout in self.rollouts_for(alert, allowed_project).await? {
+        for rollout in self.rollouts_for(alert, allowed_projects).await? {
             let Some(file) = file_of(&self.rollback_store, &rollout).await? else {
                 continue;
             };
@@ -77,7 +77,7 @@ impl Service {
     async fn rollouts_for(
         &self,
         alert: &api::Alert,
-        project: Option<&str>,
+        projects: Option<&[String]>,
     ) -> Result<Vec<Rollout>, ServeError> {
         // Postgres keeps no NUL in a text, so no rule can ask for one either.
         let labels = alert.labels.iter();
@@ -86,7 +86,7 @@ impl Service {
             .map(|(name, value)| (name.clone(), value.as_str().into()))
             .collect();
         let store = &self.rollback_store;
-        let found = store.rollouts_for_alert(&labels.into(), project).await?;
+        let found = store.rollouts_for_alert(&labels.into(), projects).await?;
         Ok(found)
     }
 

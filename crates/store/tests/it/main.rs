@@ -17,6 +17,7 @@ mod create;
 mod events;
 mod faults;
 mod outbox;
+mod people;
 mod schema;
 mod support;
 mod tokens;

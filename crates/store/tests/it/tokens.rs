@@ -17,6 +17,7 @@ fn token(name: &str, project: Option<&str>) -> TokenRow {
         person: false,
         created_by: "admin".to_owned(),
         expires_at: None,
+        exchanged: false,
     }
 }
 
@@ -32,8 +33,9 @@ async fn a_token_is_found_until_it_is_revoked_or_expires() {
     assert_eq!(found.row, ci);
     assert!(!format!("{found:?}").contains("hash"));
     assert_eq!(store.find_token(Uuid::now_v7()).await.unwrap(), None);
-    let names = async |project| -> Vec<String> {
-        let list = store.list_tokens(project).await.unwrap();
+    let names = async |project: Option<&str>| -> Vec<String> {
+        let projects = project.map(|it| vec![it.to_owned()]);
+        let list = store.list_tokens(projects.as_deref()).await.unwrap();
         list.into_iter().map(|it| it.row.name).collect()
     };
     assert_eq!(names(None).await, ["ci", "admin"]);
@@ -42,7 +44,7 @@ async fn a_token_is_found_until_it_is_revoked_or_expires() {
     store.revoke_token(ci.id, "ann").await.unwrap();
     store.revoke_token(ci.id, "bob").await.unwrap();
     assert_eq!(store.find_token(ci.id).await.unwrap(), None);
-    let listed = store.list_tokens(Some("shop")).await.unwrap();
+    let listed = store.list_tokens(Some(&["shop".to_owned()])).await.unwrap();
     assert_eq!(listed[0].revoked_by.as_deref(), Some("ann"));
     assert!(listed[0].revoked_at.is_some());
     let unknown = store.revoke_token(Uuid::now_v7(), "ann").await;

@@ -16,12 +16,12 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use rollout::{Event, Phase, Plan, Revisions, State, Step, WaitingOn, steps::approve};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
-use store::{Commit, Created, NewRevision, NewRollout, Options, Rollout, Store};
+use store::{Commit, Created, NewRevision, NewRollout, Options, Rollout, SessionOf, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     app_file::AppFile,
-    auth::{NewToken, new_token},
+    auth::{NewToken, SESSION, new_session, new_token},
     controller::{self, Wakes},
     people::People,
     routes::router,
@@ -44,6 +44,15 @@ impl Drop for Rig {
     fn drop(&mut self) {
         self.service.stop.cancel();
     }
+}
+
+/// What a request shows.
+#[derive(Debug)]
+pub(super) enum By {
+    /// A token.
+    Token(String),
+    /// A cookie, as `name=value`, with the header that our own pages send.
+    Cookie(String),
 }
 
 /// An answer, read.
@@ -97,8 +106,9 @@ impl Rig {
         let service = Service::new(stores, cx, waker, CancellationToken::new());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
+        let bind = listener.local_addr().unwrap();
         let (routes, stop) = (
-            router(service.clone(), People::default()),
+            router(service.clone(), People::default(), bind),
             service.stop.clone(),
         );
         let routes = routes.into_make_service_with_connect_info::<std::net::SocketAddr>();
@@ -157,6 +167,28 @@ impl Rig {
             true => request,
             false => request.bearer_auth(token),
         }
+    }
+
+    pub(super) fn ask(&self, method: Method, path: &str, by: &By) -> RequestBuilder {
+        match by {
+            By::Token(token) => self.request(method, path, token),
+            By::Cookie(cookie) => {
+                let request = self.request(method, path, "").header("cookie", cookie);
+                request.header("x-sluice-request", "1")
+            }
+        }
+    }
+
+    /// The cookie of a browser that signed in with the token of this name.
+    pub(super) async fn session(&self, token: &str) -> String {
+        let all = self.store.list_tokens(None).await.unwrap();
+        let id = all.iter().find(|it| it.row.name == token).unwrap().row.id;
+        let known = (format!("token:{token}"), Vec::new());
+        let source = std::net::Ipv4Addr::LOCALHOST.into();
+        let until = Timestamp::now() + SignedDuration::from_hours(1);
+        let (text, row) = new_session(SessionOf::Token(id), known, source, until);
+        self.store.insert_session(&row).await.unwrap();
+        format!("{SESSION}={text}")
     }
 
     pub(super) async fn send(&self, request: RequestBuilder) -> Answer {
