@@ -17,7 +17,8 @@ const PAIR: ProcessHaProxy = ProcessHaProxy;
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
 /// Every route, but for probes that say nothing of apps.
-const ROUTES: [(&str, &str); 30] = [
+const ROUTES: [(&str, &str); 31] = [
+    ("GET", "/api/v1/apps/{project}/{app}/outcomes"),
     ("GET", "/api/v1/apps"),
     ("GET", "/api/v1/apps/{project}/{app}"),
     ("PUT", "/api/v1/apps/{project}/{app}"),

@@ -71,6 +71,32 @@ pub struct AppSummary {
     pub updated_at: Timestamp,
 }
 
+/// How an app's rollouts went lately.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OutcomesView {
+    /// How many days back.
+    pub days: u32,
+    /// Rollouts that ended; cancelled ones and undos are counted apart.
+    pub rollouts: u32,
+    /// Those that became stable.
+    pub succeeded: u32,
+    /// Those that were taken back.
+    pub rolled_back: u32,
+    /// Those that were cancelled before they began.
+    pub cancelled: u32,
+    /// Successes that somebody undid later.
+    pub undone: u32,
+    /// Rollouts that became stable, a day.
+    pub deployments_per_day: f64,
+    /// The share of rollouts that were taken back or undone, 0 to 1; absent without rollouts.
+    pub change_failure_rate: Option<f64>,
+    /// Median seconds from asked for to stable.
+    pub median_seconds: Option<f64>,
+    /// Median seconds from the decision to take a rollout back until it was back.
+    pub restore_seconds: Option<f64>,
+}
+
 /// A revision of an app.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

@@ -16,7 +16,7 @@ mod session;
 mod token;
 mod trial;
 
-pub use app::{AppSummary, AppView, PutApp, ReleaseRequest, Released, RevisionView};
+pub use app::{AppSummary, AppView, OutcomesView, PutApp, ReleaseRequest, Released, RevisionView};
 pub use client::{Client, ClientError, Events, Found};
 pub use event::EventView;
 pub use hook::{Alert, AlertmanagerPayload, HookAnswer};
@@ -24,7 +24,7 @@ pub use page::Page;
 pub use plan::{GateCheck, GateOutlook, PlanRequest, PlanView, StepPlan};
 pub use problem::{FieldProblem, PROBLEM_JSON, ProblemBody};
 pub use rollout::{
-    Approve, CommandRequest, Decision, Deploy, Explanation, GateView, InstanceView,
+    ActionView, Approve, CommandRequest, Decision, Deploy, Explanation, GateView, InstanceView,
     MeasurementView, ObstacleView, OrderWord, RevisionTraffic, RolloutSummary, RolloutView,
     StepState, StepView, TransitionView, WaitAnswer, Waiting, WhyEnded,
 };

@@ -314,6 +314,11 @@ pub struct MeasurementView {
     pub value: Option<f64>,
     /// The gate's verdict after it.
     pub verdict: String,
+    /// What was counted in this measurement alone, of both revisions: `{ candidate, stable }`, each
+    /// `{ requests, errors }` or `{ value }`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub evidence: Option<Value>,
 }
 
 /// The answer of a long poll.
@@ -338,4 +343,23 @@ pub struct Explanation {
     pub facts: Vec<String>,
     /// What can be done now: commands with what each would do.
     pub next: Vec<String>,
+    /// Every order there is, whether it can be given now by whoever asks, and what it would do.
+    #[serde(default)]
+    pub actions: Vec<ActionView>,
+}
+
+/// An order, as whoever asks could give it now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ActionView {
+    /// The order's word, e.g. `promoteFull`; `approve` and `reject` are decisions.
+    pub order: String,
+    /// What a button says.
+    pub title: String,
+    /// What it would do, in one sentence; empty where it is not legal now.
+    pub effect: String,
+    /// Whether it would be taken.
+    pub allowed: bool,
+    /// Why not.
+    pub why_not: Option<String>,
 }

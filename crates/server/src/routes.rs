@@ -11,6 +11,7 @@
 //! The rows also make the OpenAPI document, so the two cannot part.
 
 mod apps;
+mod dashboard;
 mod document;
 mod envelope;
 mod events;
@@ -34,7 +35,7 @@ use api::{RoleWord, RolloutView};
 use axum::{Router, http::Method, middleware, routing::MethodRouter};
 use store::{Rollout, Store, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
 use utoipa_axum::{
     router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt as _},
     routes,
@@ -115,6 +116,14 @@ fn row(
 }
 
 impl Row {
+    /// Its answers are sent gzipped to whoever takes that.
+    fn compressed(mut self) -> Self {
+        self.handler = self
+            .handler
+            .map(|handler: MethodRouter<Web>| handler.layer(CompressionLayer::new()));
+        self
+    }
+
     fn urgent(mut self) -> Self {
         self.entry.urgent = true;
         self
@@ -137,6 +146,8 @@ pub(crate) fn table() -> Vec<Row> {
     const POST: Method = Method::POST;
     const DELETE: Method = Method::DELETE;
     vec![
+        row(GET,    "/",                                      Public,           routes!(dashboard::page)),
+        row(GET,    "/assets/{file}",                         Public,           routes!(dashboard::asset)).compressed(),
         row(GET,    "/health",                                Public,           routes!(health::health)),
         row(GET,    "/ready",                                 Public,           routes!(health::ready)),
         row(GET,    "/startup",                               Public,           routes!(health::startup)),
@@ -152,6 +163,7 @@ pub(crate) fn table() -> Vec<Row> {
         row(PUT,    "/api/v1/apps/{project}/{app}",           Project(Operator), routes!(apps::put)),
         row(DELETE, "/api/v1/apps/{project}/{app}",           Project(Operator), routes!(apps::delete)),
         row(GET,    "/api/v1/apps/{project}/{app}/revisions", Project(Viewer),  routes!(apps::revisions)),
+        row(GET,    "/api/v1/apps/{project}/{app}/outcomes", Project(Viewer),  routes!(apps::outcomes)),
         row(POST,   "/api/v1/apps/{project}/{app}/plan",      Project(Deployer), routes!(apps::plan)),
         row(POST,   "/api/v1/apps/{project}/{app}/calibrations", Project(Operator), routes!(trials::calibrate)),
         row(GET,    "/api/v1/apps/{project}/{app}/calibrations", Project(Viewer), routes!(trials::calibrations)),
@@ -210,7 +222,7 @@ pub(crate) fn router(service: Service, people: People, bind: SocketAddr) -> Rout
     let routes = guarded.fold(OpenApiRouter::new(), OpenApiRouter::routes);
     let (routes, _) = routes.split_for_parts();
     routes
-        .fallback(envelope::no_route)
+        .fallback(dashboard::elsewhere)
         .method_not_allowed_fallback(envelope::method_not_allowed)
         .layer(CatchPanicLayer::custom(envelope::panicked))
         .layer(middleware::from_fn_with_state(web.clone(), envelope::wrap))

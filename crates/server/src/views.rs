@@ -7,15 +7,15 @@ mod gates;
 mod traffic;
 
 use api::{
-    AppView, EventView, MeasurementView, RevisionView, RoleWord, RolloutSummary, TokenView,
-    TransitionView,
+    AppView, EventView, MeasurementView, OutcomesView, RevisionView, RoleWord, RolloutSummary,
+    TokenView, TransitionView,
 };
 use jiff::Timestamp;
 use rollout::{Revision, gate::Reading};
 use store::{App, RevisionRow, StoredMeasurement, Token, TransitionRow};
 
 pub(crate) use self::detail::{Shown, summary, view};
-pub(crate) use self::explain::explain;
+pub(crate) use self::explain::{actions, explain};
 
 /// `r7` as the number 7; `None` for anything else.
 pub(crate) fn revision(text: &str) -> Option<Revision> {
@@ -104,6 +104,45 @@ pub(crate) fn measurement_view(row: &StoredMeasurement) -> MeasurementView {
         reading: reading.to_string(),
         value,
         verdict: crate::metrics::verdict_word(row.verdict).to_owned(),
+        evidence: counted(reading),
+    }
+}
+
+/// What was counted in a measurement alone, of both revisions.
+fn counted(reading: &Reading) -> Option<serde_json::Value> {
+    use serde_json::json;
+    match reading {
+        Reading::Counts { window } => {
+            let arm = |it: analysis::Arm| json!({ "requests": it.requests, "errors": it.bad });
+            Some(json!({ "candidate": arm(window.candidate), "stable": arm(window.stable) }))
+        }
+        Reading::Pair { window } => Some(json!({
+            "candidate": { "value": window.candidate }, "stable": { "value": window.stable }
+        })),
+        Reading::Histograms { .. }
+        | Reading::Value { .. }
+        | Reading::Judged { .. }
+        | Reading::NoData { .. } => None,
+    }
+}
+
+/// How an app's rollouts of the last `days` went.
+pub(crate) fn outcomes_view(days: u32, it: &store::Outcomes) -> OutcomesView {
+    let count = |it: i64| u32::try_from(it).unwrap_or_default();
+    let (rollouts, succeeded) = (count(it.rollouts), count(it.succeeded));
+    let failed = count(it.rolled_back).saturating_add(count(it.undone));
+    let rate = f64::from(failed) / f64::from(rollouts);
+    OutcomesView {
+        days,
+        rollouts,
+        succeeded,
+        rolled_back: count(it.rolled_back),
+        cancelled: count(it.cancelled),
+        undone: count(it.undone),
+        deployments_per_day: f64::from(succeeded) / f64::from(days.max(1)),
+        change_failure_rate: (rollouts > 0).then(|| rate.min(1.0)),
+        median_seconds: it.median_seconds,
+        restore_seconds: it.restore_seconds,
     }
 }
 

@@ -1,8 +1,8 @@
 //! Apps and their revisions.
 
 use api::{
-    AppSummary, AppView, Page, PlanRequest, PlanView, ProblemBody, PutApp, ReleaseRequest,
-    Released, RevisionView,
+    AppSummary, AppView, OutcomesView, Page, PlanRequest, PlanView, ProblemBody, PutApp,
+    ReleaseRequest, Released, RevisionView,
 };
 use axum::{
     Json,
@@ -200,6 +200,36 @@ pub(super) async fn revisions(
         items: rows.iter().map(views::revision_view).collect(),
         next_cursor: None,
     }))
+}
+
+/// How many days back outcomes are counted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct OutcomesParams {
+    /// 1 to 366; 30 when absent.
+    days: Option<u32>,
+}
+
+/// How an app's rollouts went lately.
+#[utoipa::path(get, path = "/api/v1/apps/{project}/{app}/outcomes", tag = "apps",
+    params(("project" = String, Path), ("app" = String, Path), OutcomesParams),
+    responses((status = 200, body = OutcomesView)))]
+pub(super) async fn outcomes(
+    State(web): State<Web>,
+    path: AppPath,
+    Params(params): Params<OutcomesParams>,
+) -> Result<Json<OutcomesView>, ServeError> {
+    const DAYS: u32 = 30;
+    const DAYS_MAX: u32 = 366;
+    let days = params.days.unwrap_or(DAYS);
+    if !(1..=DAYS_MAX).contains(&days) {
+        let detail = format!("{days} is not from 1 to {DAYS_MAX}");
+        return Err(ServeError::field("/days", detail));
+    }
+    let app = find(&web, &path).await?;
+    let outcomes = web.service.store.outcomes(app.id, days).await?;
+    Ok(Json(views::outcomes_view(days, &outcomes)))
 }
 
 /// What a rollout would do, before any traffic moves. A document that is not applied yet makes this

@@ -60,10 +60,23 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
             _ => None,
         });
         if let Some(operation) = operation {
+            operation.operation_id = Some(operation_id(entry));
             finish(operation, entry.access);
         }
     }
     document
+}
+
+/// A name for generated clients: handlers of different routes share theirs.
+fn operation_id(entry: &super::Entry) -> String {
+    let words = entry.path.split('/').filter(|it| !it.is_empty());
+    let words = words.filter(|it| !matches!(*it, "api" | "v1"));
+    let words = words.map(|it| it.trim_matches(['{', '}', '*']).replace(['.', '-'], "_"));
+    let method = entry.method.as_str().to_lowercase();
+    std::iter::once(method)
+        .chain(words)
+        .collect::<Vec<_>>()
+        .join("_")
 }
 
 /// What every operation has, by its row.

@@ -66,18 +66,25 @@ fn decorate(headers: &mut HeaderMap, id: &str) {
     }
     let always = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (
-            header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; frame-ancestors 'none'",
-        ),
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::REFERRER_POLICY, "no-referrer"),
     ];
     for (name, value) in always {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    let unless_said = headers.entry(header::CACHE_CONTROL);
-    unless_said.or_insert(HeaderValue::from_static("no-store"));
+    let unless_said = [
+        (header::CACHE_CONTROL, "no-store"),
+        // What is no page needs nothing.
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
+    ];
+    for (name, value) in unless_said {
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
+    }
 }
 
 /// Methods as labels: a client cannot make up new ones.

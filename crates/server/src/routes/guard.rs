@@ -155,7 +155,8 @@ pub(super) fn has(
     }
 }
 
-fn approves(principal: &Principal, project: &str) -> Result<(), ServeError> {
+/// Refuses whoever may not decide on approval steps in `project`.
+pub(super) fn approves(principal: &Principal, project: &str) -> Result<(), ServeError> {
     let may = principal.roles(Some(project)).any(may_approve);
     let detail = match (may, principal.person) {
         (true, true) => return Ok(()),

@@ -3,6 +3,7 @@
 use api::{Approve, CommandRequest, Decision, OrderWord, ProblemBody, RoleWord, RolloutView};
 use axum::{Json, extract::State};
 use rollout::{Command, Order, Plan, State as Standing, Step};
+use store::Rollout;
 
 use super::{
     Web,
@@ -25,9 +26,8 @@ pub(super) async fn command(
     let CommandRequest { order, comment } = body.value;
     let order = order_of(order);
     let mut guard = None;
-    if passes_approval(&order, &rollout.plan, &rollout.state) {
-        guard::has(&caller, RoleWord::Operator, Some(&rollout.project))?;
-    } else if order == Order::Skip {
+    may(&caller, &order, &rollout)?;
+    if order == Order::Skip {
         // The step was looked at to allow this, so it must still be that step.
         let cursor = rollout.state.cursor;
         guard = Some((cursor.step, Some(cursor.attempt)));
@@ -39,6 +39,29 @@ pub(super) async fn command(
     };
     let rollout = web.service.order(rollout.id, command, guard).await?;
     Ok(Json(web.show(&rollout, true).await?))
+}
+
+/// Whether `caller` may give `order` to a rollout that is as it is now; not whether it is legal.
+pub(super) fn may(caller: &Principal, order: &Order, rollout: &Rollout) -> Result<(), ServeError> {
+    let project = Some(rollout.project.as_str());
+    match order {
+        Order::Approve | Order::Reject => {
+            guard::approves(caller, &rollout.project)?;
+            belongs(caller, &rollout.plan, &rollout.state)
+        }
+        Order::Promote
+        | Order::PromoteFull
+        | Order::Abort
+        | Order::Pause
+        | Order::Resume
+        | Order::Retry
+        | Order::Skip
+        | Order::Alert { .. }
+        | Order::Supersede { .. } => match passes_approval(order, &rollout.plan, &rollout.state) {
+            true => guard::has(caller, RoleWord::Operator, project),
+            false => guard::has(caller, RoleWord::Deployer, project),
+        },
+    }
 }
 
 fn order_of(word: OrderWord) -> Order {

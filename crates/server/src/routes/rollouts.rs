@@ -11,6 +11,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use jiff::Timestamp;
+use rollout::Order;
 use serde::Deserialize;
 use store::{Idempotency, RolloutFilter};
 use utoipa::IntoParams;
@@ -19,6 +20,7 @@ use super::{
     Web,
     apps::{etag, location, matches, seen},
     extract::{AppPath, Asked, Caller, JsonBody, Params},
+    orders,
     page::{self, PageParams, Paged, bad_cursor},
 };
 use crate::{
@@ -252,8 +254,15 @@ pub(super) async fn explain(
     Caller(caller): Caller,
     Asked(rollout): Asked,
 ) -> Result<Json<Explanation>, ServeError> {
-    let explain = |shown: &views::Shown<'_>| views::explain(shown, &caller.name, Timestamp::now());
-    Ok(Json(web.shown(&rollout, false, explain).await?))
+    let now = Timestamp::now();
+    let explain = |shown: &views::Shown<'_>| views::explain(shown, &caller.name, now);
+    let mut explained = web.shown(&rollout, false, explain).await?;
+    let may = |order: &Order| {
+        let refused = orders::may(&caller, order, &rollout).err();
+        refused.map(|it| it.to_string())
+    };
+    explained.actions = views::actions(&rollout, &caller.name, now, may);
+    Ok(Json(explained))
 }
 
 #[cfg(test)]

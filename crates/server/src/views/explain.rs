@@ -1,6 +1,6 @@
 //! Why a rollout is where it is: the view's facts as sentences, and what can be done about it.
 
-use api::{Explanation, GateView, RevisionTraffic, RolloutView};
+use api::{ActionView, Explanation, GateView, RevisionTraffic, RolloutView};
 use jiff::Timestamp;
 use rollout::{Command, Order, Outcome, Phase, Plan, State, target};
 use store::Rollout;
@@ -14,6 +14,7 @@ pub(crate) fn explain(shown: &Shown<'_>, by: &str, now: Timestamp) -> Explanatio
         headline: headline(shown, &view),
         facts: facts(shown, &view, now),
         next: next(shown.rollout, by, now),
+        actions: Vec::new(),
         rollout: view,
     }
 }
@@ -149,29 +150,77 @@ fn unknown_parts(seen: &crate::live::Seen) -> Vec<String> {
     parts
 }
 
-/// What can be ordered now, found by asking the core about each order, with what it would do.
-fn next(rollout: &Rollout, by: &str, now: Timestamp) -> Vec<String> {
+/// What each order would do if `by` gave it now, found by asking the core; an order that would change
+/// nothing is none.
+fn tried(rollout: &Rollout, by: &str, now: Timestamp) -> Vec<(Order, Result<String, String>)> {
     let (plan, state) = (&rollout.plan, &rollout.state);
-    let legal = Order::OF_PEOPLE.into_iter().filter_map(|order| {
-        let word = order.word();
+    let outcome = |order: Order| {
         let command = Command {
             order,
             by: by.to_owned(),
             comment: None,
         };
-        match rollout::command(plan, state, &command, now) {
-            Ok(Outcome::Changed(next, _)) => Some(format!(
-                "{word}: {}",
-                effect(&command.order, plan, state, &next)
-            )),
-            Ok(Outcome::Unchanged) | Err(_) => None,
-        }
-    });
+        let found = match rollout::command(plan, state, &command, now) {
+            Ok(Outcome::Changed(next, _)) => Ok(effect(&command.order, plan, state, &next)),
+            Ok(Outcome::Unchanged) => Err("it would change nothing".to_owned()),
+            Err(rejection) => Err(rejection.to_string()),
+        };
+        (command.order, found)
+    };
+    Order::OF_PEOPLE.into_iter().map(outcome).collect()
+}
+
+/// What can be ordered now.
+fn next(rollout: &Rollout, by: &str, now: Timestamp) -> Vec<String> {
+    let legal = tried(rollout, by, now).into_iter();
+    let legal = legal.filter_map(|(order, it)| Some(format!("{}: {}", order.word(), it.ok()?)));
     let mut next: Vec<String> = legal.collect();
-    if rollout.phase == Phase::Succeeded && plan.stable.is_some() {
+    if rollout.phase == Phase::Succeeded && rollout.plan.stable.is_some() {
         next.push("undo: a new rollout straight back to the revision before".to_owned());
     }
     next
+}
+
+/// Every order as `by` could give it now; `may` says why somebody may not give one that is legal.
+pub(crate) fn actions(
+    rollout: &Rollout,
+    by: &str,
+    now: Timestamp,
+    may: impl Fn(&Order) -> Option<String>,
+) -> Vec<ActionView> {
+    let view = |(order, found): (Order, Result<String, String>)| {
+        let (word, title) = named(&order)?;
+        let refused = match &found {
+            Ok(_) => may(&order),
+            Err(why) => Some(why.clone()),
+        };
+        let effect = found.map(|it| format!("It {it}.")).unwrap_or_default();
+        Some(ActionView {
+            order: word.to_owned(),
+            title: title.to_owned(),
+            effect,
+            allowed: refused.is_none(),
+            why_not: refused,
+        })
+    };
+    let tried = tried(rollout, by, now).into_iter();
+    tried.filter_map(view).collect()
+}
+
+/// The word that the API takes for an order of a person's, and what a button says.
+fn named(order: &Order) -> Option<(&'static str, &'static str)> {
+    match order {
+        Order::Approve => Some(("approve", "Approve")),
+        Order::Reject => Some(("reject", "Reject")),
+        Order::Promote => Some(("promote", "Promote")),
+        Order::PromoteFull => Some(("promoteFull", "Promote fully")),
+        Order::Resume => Some(("resume", "Resume")),
+        Order::Retry => Some(("retry", "Retry")),
+        Order::Skip => Some(("skip", "Skip the step")),
+        Order::Pause => Some(("pause", "Pause")),
+        Order::Abort => Some(("abort", "Roll back")),
+        Order::Alert { .. } | Order::Supersede { .. } => None,
+    }
 }
 
 /// What an order that changes `state` into `next` comes to.

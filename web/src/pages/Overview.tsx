@@ -1,0 +1,188 @@
+// All apps at a glance: what needs me first, then what moves, then the rest.
+import { useQuery } from "@tanstack/react-query";
+import { Link, useNavigate, useSearch } from "@tanstack/react-router";
+import { useDeferredValue, useMemo } from "react";
+import { type App, apps, recent, type Summary } from "../api/queries";
+import { Age, AppLink, Empty, Failure, INPUT, Loading, PhaseBadge, TrafficBar } from "../ui/parts";
+
+export interface Row {
+  app: App;
+  /** The rollout to show: the one under way, or one that was taken back and is the newest. */
+  rollout: Summary | null;
+  group: Group;
+  text: string;
+}
+
+export type Group = "needsYou" | "moving" | "rest";
+
+const GROUPS: [Group, string, string][] = [
+  ["needsYou", "Needs somebody", "waits for a person, is held, or was taken back"],
+  ["moving", "Under way", "goes on by itself"],
+  ["rest", "At rest", "one revision has all the traffic"],
+];
+
+const SHOWS: [string, string][] = [
+  ["all", "All apps"],
+  ["needsYou", "Needs somebody"],
+  ["moving", "Under way"],
+  ["rest", "At rest"],
+];
+
+/** Waits that end only when a person acts. */
+const PEOPLE = /^(waits for (somebody|approval)|is paused)|somebody must/;
+
+/** The rows of the overview, ready to be searched. */
+export function rows(all: App[], newest: Summary[]): Row[] {
+  const last = new Map<string, Summary>();
+  for (const it of newest) {
+    const key = `${it.project}/${it.app}`;
+    if (!last.has(key)) last.set(key, it);
+  }
+  return all.map((app) => {
+    const key = `${app.project}/${app.app}`;
+    const before = last.get(key);
+    const takenBack = before?.phase === "rolledBack" ? before : null;
+    const rollout = app.rollout ?? takenBack;
+    return { app, rollout, group: grouped(app, rollout), text: key.toLowerCase() };
+  });
+}
+
+function grouped(app: App, rollout: Summary | null): Group {
+  if (!rollout) return "rest";
+  if (!app.rollout) return "needsYou";
+  const needs = rollout.phase === "paused" || PEOPLE.test(rollout.waiting ?? "");
+  return needs ? "needsYou" : "moving";
+}
+
+export function Overview() {
+  const list = useQuery(apps);
+  const newest = useQuery(recent);
+  const search = useSearch({ strict: false }) as { q?: string; show?: string };
+  const navigate = useNavigate();
+  const q = useDeferredValue((search.q ?? "").trim().toLowerCase());
+  const show = search.show ?? "all";
+  const all = useMemo(() => rows(list.data ?? [], newest.data ?? []), [list.data, newest.data]);
+  const found = useMemo(
+    () => all.filter((it) => it.text.includes(q) && (show === "all" || it.group === show)),
+    [all, q, show],
+  );
+  if (list.isPending) return <Loading what="apps" />;
+  const change = (next: { q?: string; show?: string }) =>
+    void navigate({ to: "/", search: { ...search, ...next }, replace: true });
+  return (
+    <div className="space-y-4">
+      <div className="flex flex-wrap items-center gap-3">
+        <h1 className="mr-auto">Apps</h1>
+        <input
+          type="search"
+          aria-label="Search by name or project"
+          placeholder="Search by name or project"
+          className={`${INPUT} max-w-64`}
+          defaultValue={search.q ?? ""}
+          onChange={(event) => change({ q: event.target.value })}
+        />
+        <select
+          aria-label="Show"
+          className={`${INPUT} w-auto`}
+          value={show}
+          onChange={(event) => change({ show: event.target.value })}
+        >
+          {SHOWS.map(([value, text]) => (
+            <option key={value} value={value}>
+              {text}
+            </option>
+          ))}
+        </select>
+      </div>
+      <Failure error={list.error} />
+      <p role="status" className="sr-only">
+        {found.length} of {all.length} apps
+      </p>
+      {all.length === 0 && !list.error && (
+        <Empty>
+          No apps yet. Describe one in a file and run <code>sluice apply -f app.yaml</code>.
+        </Empty>
+      )}
+      {all.length > 0 && found.length === 0 && <Empty>No app matches.</Empty>}
+      {GROUPS.map(([group, title, hint]) => (
+        <Section key={group} title={title} hint={hint} rows={found.filter((it) => it.group === group)} />
+      ))}
+    </div>
+  );
+}
+
+function Section({ title, hint, rows }: { title: string; hint: string; rows: Row[] }) {
+  if (rows.length === 0) return null;
+  return (
+    <section>
+      <h2 className="mb-1.5 flex items-baseline gap-2">
+        {title} <span className="text-sm font-normal text-dim tabular-nums">{rows.length}</span>
+        <span className="hidden text-xs font-normal text-dim sm:inline">{hint}</span>
+      </h2>
+      <ul className="divide-y divide-line/70 rounded-lg border border-line bg-card">
+        {rows.map((it) => (
+          <Line key={`${it.app.project}/${it.app.app}`} row={it} />
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+/** Of how many rows the browser lays out only those in sight. */
+const SKIP = { contentVisibility: "auto", containIntrinsicSize: "auto 58px" } as const;
+
+function Line({ row: { app, rollout } }: { row: Row }) {
+  return (
+    <li
+      style={SKIP}
+      className="grid grid-cols-[1fr_auto] items-center gap-x-4 gap-y-1 px-4 py-2.5 sm:grid-cols-[minmax(9rem,14rem)_9rem_1fr_4.5rem]"
+    >
+      <span className="truncate">
+        <AppLink project={app.project} app={app.app} />
+      </span>
+      <span className="justify-self-end sm:justify-self-start">
+        <PhaseBadge phase={rollout?.phase ?? "rest"} />
+      </span>
+      <span className="col-span-2 min-w-0 text-sm text-dim sm:col-span-1">
+        {rollout ? <Story rollout={rollout} /> : <Resting app={app} />}
+      </span>
+      <span className="hidden justify-self-end text-xs text-dim sm:inline">
+        <Age at={rollout?.createdAt ?? app.updatedAt} to={null} />
+      </span>
+    </li>
+  );
+}
+
+function Resting({ app }: { app: App }) {
+  return app.stable ? (
+    <>
+      <b className="font-medium text-ink">{app.stable}</b> has all the traffic
+    </>
+  ) : (
+    <>nothing is installed yet</>
+  );
+}
+
+function Story({ rollout }: { rollout: Summary }) {
+  const share = shareOf(rollout);
+  const from = rollout.stable ? `${rollout.stable} → ${rollout.candidate}` : rollout.candidate;
+  return (
+    <span className="block">
+      <Link to="/rollouts/$id" params={{ id: rollout.id }} className="font-medium">
+        {from}
+      </Link>{" "}
+      {rollout.endedAt ? rollout.reason : `${rollout.step} · ${rollout.waiting ?? rollout.reason ?? ""}`}
+      {share !== null && !rollout.endedAt && (
+        <span className="mt-1 block max-w-72">
+          <TrafficBar candidate={share} label={`${rollout.candidate} is asked to have ${share} %`} />
+        </span>
+      )}
+    </span>
+  );
+}
+
+/** The candidate's share as the current step's title says it; `null`: it does not. */
+function shareOf(rollout: Summary): number | null {
+  const found = /setWeight ([\d.]+)/.exec(rollout.step);
+  return found ? Number(found[1]) : null;
+}

@@ -1,0 +1,48 @@
+// What keeps the house: tokens, freeze windows, the audit log.
+import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { Tab, TabList, TabPanel, Tabs } from "react-aria-components";
+import { session } from "../../api/queries";
+import { Audit } from "./Audit";
+import { Freezes } from "./Freezes";
+import { Tokens } from "./Tokens";
+
+const TABS = [
+  ["tokens", "Tokens"],
+  ["freezes", "Freeze windows"],
+  ["audit", "Audit log"],
+] as const;
+
+export function AdminPage() {
+  const who = useQuery(session).data;
+  const admin = who?.grants.some((it) => it.role === "admin") ?? false;
+  const shown = TABS.filter(([id]) => admin || id === "freezes");
+  const [tab, setTab] = useState<string>(shown[0]?.[0] ?? "freezes");
+  return (
+    <div className="space-y-4">
+      <h1>Admin</h1>
+      <Tabs selectedKey={tab} onSelectionChange={(it) => setTab(String(it))}>
+        <TabList aria-label="Admin" className="mb-4 flex gap-1 overflow-x-auto border-b border-line">
+          {shown.map(([id, text]) => (
+            <Tab
+              key={id}
+              id={id}
+              className="cursor-pointer border-b-2 border-transparent px-3 py-2 text-sm whitespace-nowrap text-dim data-[selected]:border-accent data-[selected]:font-semibold data-[selected]:text-ink"
+            >
+              {text}
+            </Tab>
+          ))}
+        </TabList>
+        <TabPanel id="tokens">
+          <Tokens />
+        </TabPanel>
+        <TabPanel id="freezes">
+          <Freezes />
+        </TabPanel>
+        <TabPanel id="audit">
+          <Audit />
+        </TabPanel>
+      </Tabs>
+    </div>
+  );
+}

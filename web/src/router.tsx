@@ -1,0 +1,51 @@
+// Which page is where.
+import { createRootRoute, createRoute, createRouter, lazyRouteComponent } from "@tanstack/react-router";
+import { NotThere } from "./pages/NotThere";
+import { Overview } from "./pages/Overview";
+import { Shell } from "./pages/Shell";
+
+const root = createRootRoute({ component: Shell, notFoundComponent: NotThere });
+
+const overview = createRoute({
+  getParentRoute: () => root,
+  path: "/",
+  component: Overview,
+  validateSearch: (search: Record<string, unknown>): { q?: string; show?: string } => ({
+    ...(typeof search.q === "string" && search.q !== "" ? { q: search.q } : {}),
+    ...(typeof search.show === "string" && search.show !== "all" ? { show: search.show } : {}),
+  }),
+});
+const rollout = createRoute({
+  getParentRoute: () => root,
+  path: "/rollouts/$id",
+  component: lazyRouteComponent(() => import("./pages/rollout/RolloutPage"), "RolloutPage"),
+});
+const app = createRoute({
+  getParentRoute: () => root,
+  path: "/apps/$project/$app",
+  component: lazyRouteComponent(() => import("./pages/app/AppPage"), "AppPage"),
+});
+const admin = createRoute({
+  getParentRoute: () => root,
+  path: "/admin",
+  component: lazyRouteComponent(() => import("./pages/admin/AdminPage"), "AdminPage"),
+});
+const signIn = createRoute({
+  getParentRoute: () => root,
+  path: "/sign-in",
+  component: Overview,
+  validateSearch: (search: Record<string, unknown>): { problem?: string } =>
+    typeof search.problem === "string" ? { problem: search.problem } : {},
+});
+
+const tree = root.addChildren([overview, rollout, app, admin, signIn]);
+
+export function makeRouter() {
+  return createRouter({ routeTree: tree, defaultPreload: "intent", scrollRestoration: true });
+}
+
+declare module "@tanstack/react-router" {
+  interface Register {
+    router: ReturnType<typeof makeRouter>;
+  }
+}

@@ -1,0 +1,44 @@
+// Times for people.
+import { useEffect, useState } from "react";
+
+const UNITS: [number, string][] = [
+  [86_400, "d"],
+  [3_600, "h"],
+  [60, "min"],
+  [1, "s"],
+];
+
+/** `95` → `1 min 35 s`; the two greatest units. */
+export function duration(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds));
+  const at = UNITS.findIndex(([size]) => whole >= size);
+  if (at < 0) return "0 s";
+  const [size, name] = UNITS[at] as [number, string];
+  const first = `${Math.floor(whole / size)} ${name}`;
+  const next = UNITS[at + 1];
+  const rest = next ? Math.floor((whole % size) / next[0]) : 0;
+  return next && rest > 0 ? `${first} ${rest} ${next[1]}` : first;
+}
+
+/** Seconds between two moments. */
+export function between(from: string, to: string | Date): number {
+  return (new Date(to).getTime() - new Date(from).getTime()) / 1000;
+}
+
+/** `2026-11-27 10:03:12`, in the reader's time. */
+export function moment(at: string): string {
+  const it = new Date(at);
+  const two = (number: number) => String(number).padStart(2, "0");
+  const day = `${it.getFullYear()}-${two(it.getMonth() + 1)}-${two(it.getDate())}`;
+  return `${day} ${two(it.getHours())}:${two(it.getMinutes())}:${two(it.getSeconds())}`;
+}
+
+/** The present, to the second; one clock for all who look. */
+export function useNow(): Date {
+  const [now, setNow] = useState(() => new Date());
+  useEffect(() => {
+    const timer = setInterval(() => setNow(new Date()), 1000);
+    return () => clearInterval(timer);
+  }, []);
+  return now;
+}
