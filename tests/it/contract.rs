@@ -17,7 +17,7 @@ const PAIR: ProcessHaProxy = ProcessHaProxy;
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
 /// Every route, but for probes that say nothing of apps.
-const ROUTES: [(&str, &str); 31] = [
+const ROUTES: [(&str, &str); 35] = [
     ("GET", "/api/v1/apps/{project}/{app}/outcomes"),
     ("GET", "/api/v1/apps"),
     ("GET", "/api/v1/apps/{project}/{app}"),
@@ -42,6 +42,10 @@ const ROUTES: [(&str, &str); 31] = [
     ("POST", "/api/v1/tokens"),
     ("DELETE", "/api/v1/tokens/{id}"),
     ("GET", "/api/v1/whoami"),
+    ("GET", "/api/v1/auth"),
+    ("POST", "/api/v1/auth/exchange"),
+    ("GET", "/auth/login"),
+    ("GET", "/auth/callback"),
     ("GET", "/api/v1/session"),
     ("POST", "/api/v1/session"),
     ("DELETE", "/api/v1/session"),
@@ -51,9 +55,13 @@ const ROUTES: [(&str, &str); 31] = [
     ("GET", "/health"),
 ];
 /// Those that need no token.
-const PUBLIC: [(&str, &str); 3] = [
+const PUBLIC: [(&str, &str); 7] = [
     ("GET", "/openapi.json"),
     ("GET", "/health"),
+    ("GET", "/api/v1/auth"),
+    ("POST", "/api/v1/auth/exchange"),
+    ("GET", "/auth/login"),
+    ("GET", "/auth/callback"),
     ("POST", "/api/v1/session"),
 ];
 

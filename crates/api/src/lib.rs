@@ -28,7 +28,9 @@ pub use rollout::{
     MeasurementView, ObstacleView, OrderWord, RevisionTraffic, RolloutSummary, RolloutView,
     StepState, StepView, TransitionView, WaitAnswer, Waiting, WhyEnded,
 };
-pub use session::{GrantView, SignIn, Via, Whoami};
+pub use session::{
+    ExchangeRequest, Exchanged, GrantView, OidcView, SignIn, SignInWays, Via, Whoami,
+};
 pub use token::{CreateToken, CreatedToken, RoleWord, TokenView};
 pub use trial::{
     Backtest, BacktestGate, BacktestRequest, BacktestRollout, CalibrateRequest, CalibrationView,

@@ -59,3 +59,54 @@ pub struct Whoami {
     /// When that ends, used or not.
     pub expires_at: Timestamp,
 }
+
+/// How people can sign in, beside a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SignInWays {
+    /// The identity provider, if there is one.
+    pub oidc: Option<OidcView>,
+}
+
+/// The identity provider that people sign in by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OidcView {
+    /// What people call it.
+    pub name: String,
+    /// Where a browser goes to sign in; `?next=/path` says where to come back to.
+    pub login_url: String,
+}
+
+/// Asks for a token in exchange for a CI job's ID token.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExchangeRequest {
+    /// The ID token, as the CI provider gives it to the job.
+    pub id_token: String,
+}
+
+impl std::fmt::Debug for ExchangeRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without the token: it has no business in a log.
+        f.debug_struct("ExchangeRequest").finish_non_exhaustive()
+    }
+}
+
+/// A token for a CI job.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Exchanged {
+    /// The token's text; send it as `Authorization: Bearer …`.
+    pub secret: String,
+    /// Until when it is good.
+    pub expires_at: Timestamp,
+}
+
+impl std::fmt::Debug for Exchanged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exchanged")
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}

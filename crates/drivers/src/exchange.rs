@@ -16,32 +16,40 @@ const EXCERPT_CHARS: usize = 200;
 
 /// What an exchange may cost.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// Time for all of it: connect, send, wait, read.
-    pub(crate) deadline: Duration,
+    pub deadline: Duration,
     /// Bytes of the answer's body.
-    pub(crate) bytes_max: usize,
+    pub bytes_max: usize,
 }
 
 /// A whole answer, whatever its status.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Vec<u8>,
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body, never compressed.
+    pub body: Vec<u8>,
 }
 
 /// There is no whole answer.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Broken {
+pub enum Broken {
+    /// It did not come in time.
     #[error("no whole answer within {0:?}")]
     Timeout(Duration),
+    /// It is larger than was allowed.
     #[error("the answer is larger than {0} bytes")]
     TooLarge(usize),
+    /// Nobody can be reached there.
     #[error("cannot be reached: {0}")]
     Unreachable(String),
+    /// It broke off.
     #[error("the answer was cut off: {0}")]
     CutOff(String),
+    /// It is compressed.
     #[error("the answer is compressed, which was not asked for")]
     Compressed,
 }
@@ -59,7 +67,7 @@ impl Broken {
 }
 
 /// Sends `request` and reads the whole answer within `limits`.
-pub(crate) async fn exchange(request: RequestBuilder, limits: Limits) -> Result<Answer, Broken> {
+pub async fn exchange(request: RequestBuilder, limits: Limits) -> Result<Answer, Broken> {
     let all = async {
         // A body that is never decompressed cannot be a bomb.
         let request = request.header(ACCEPT_ENCODING, "identity");

@@ -22,11 +22,11 @@
 
 pub mod bindings;
 pub mod error;
-mod exchange;
+pub mod exchange;
 pub mod kubernetes;
 pub mod metrics;
 pub mod notify;
-mod small_file;
+pub mod small_file;
 pub mod substitution;
 pub mod traffic;
 pub mod wake;

@@ -8,7 +8,11 @@
 
 mod authenticator;
 mod cookie;
+mod exchange;
+mod jwt;
+mod oidc;
 mod principal;
+mod provider;
 mod token;
 
 use std::net::IpAddr;
@@ -21,11 +25,14 @@ use store::{SessionOf, SessionRow, Store, StoreError, TokenRow};
 use uuid::Uuid;
 
 pub(crate) use authenticator::{Authenticator, Shown};
-pub(crate) use cookie::{Cookies, SESSION};
+pub(crate) use cookie::{Cookies, SESSION, SIGN_IN};
+pub(crate) use exchange::Exchange;
+pub(crate) use oidc::{Callback, Door, Failed, is_secret, secret};
 pub(crate) use principal::Grant;
-pub(crate) use principal::{Credential, Principal, may_approve, role, role_word};
 #[cfg(test)]
-pub(crate) use principal::{ROLES, reaches};
+pub(crate) use principal::reaches;
+pub(crate) use principal::{Credential, Principal, ROLES, may_approve, role, role_word};
+pub(crate) use provider::Provider;
 pub(crate) use token::Kind;
 
 /// Tokens are good for this long at most, and by default: long enough for a quarter's rotation.

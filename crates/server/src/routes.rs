@@ -25,6 +25,7 @@ mod origin;
 mod page;
 mod rollouts;
 mod session;
+mod sign_in;
 mod tokens;
 mod trials;
 mod wait;
@@ -43,7 +44,7 @@ use utoipa_axum::{
 use uuid::Uuid;
 
 use crate::{
-    auth::{Authenticator, Cookies},
+    auth::{Authenticator, Cookies, Door, Exchange, Provider},
     error::ServeError,
     people::People,
     service::Service,
@@ -140,7 +141,7 @@ impl Row {
 pub(crate) fn table() -> Vec<Row> {
     use Access::{Any, Approval, Project, Public, Role, Rollout};
     use RoleWord::{Admin, Deployer, Operator, Viewer};
-    use limit::Lane::SignIn;
+    use limit::Lane::{Machine, SignIn};
     const GET: Method = Method::GET;
     const PUT: Method = Method::PUT;
     const POST: Method = Method::POST;
@@ -153,6 +154,10 @@ pub(crate) fn table() -> Vec<Row> {
         row(GET,    "/startup",                               Public,           routes!(health::startup)),
         row(GET,    "/metrics",                               Public,           routes!(health::metrics)),
         row(GET,    "/openapi.json",                          Public,           routes!(document::openapi_json)),
+        row(GET,    "/api/v1/auth",                           Public,           routes!(sign_in::ways)),
+        row(GET,    "/auth/login",                            Public,           routes!(sign_in::login)).limited(SignIn),
+        row(GET,    "/auth/callback",                         Public,           routes!(sign_in::callback)).limited(SignIn),
+        row(POST,   "/api/v1/auth/exchange",                  Public,           routes!(sign_in::exchange)).limited(Machine),
         row(GET,    "/api/v1/session",                        Any,              routes!(session::get)),
         row(POST,   "/api/v1/session",                        Public,           routes!(session::sign_in)).limited(SignIn),
         row(DELETE, "/api/v1/session",                        Any,              routes!(session::sign_out)),
@@ -197,6 +202,8 @@ pub(crate) struct Web {
 struct Shared {
     people: Arc<People>,
     cookies: Cookies,
+    door: Option<Door>,
+    exchange: Exchange,
     tokens: Authenticator,
     limits: limit::Limits,
     long: Arc<Semaphore>,
@@ -207,12 +214,22 @@ struct Shared {
 pub(crate) fn router(service: Service, people: People, bind: SocketAddr) -> Router {
     let secure = people.secure_cookies(bind);
     let (people, cookies) = (Arc::new(people), Cookies { secure });
+    let http = service.cx.http.clone();
+    let provider = |issuer: &str| Arc::new(Provider::new(issuer, http.clone()));
+    let door = people.oidc.clone().zip(people.public_url.as_deref());
+    let door = door.map(|(it, url)| {
+        let provider = provider(&it.issuer);
+        Door::new(it, url, provider, http.clone())
+    });
+    let exchange = Exchange::new(&people.ci, provider);
     let web = Web {
         service,
         shared: Arc::new(Shared {
             tokens: Authenticator::new(Arc::clone(&people), cookies),
             people,
             cookies,
+            door,
+            exchange,
             limits: limit::Limits::default(),
             long: Arc::new(Semaphore::new(LONG_REQUESTS_MAX)),
             trials: Semaphore::new(TRIALS_MAX),

@@ -6,13 +6,15 @@ use std::{
 };
 
 use anyhow::Context as _;
+use api::FieldProblem;
 use clap::Args;
 use secrecy::{ExposeSecret as _, SecretString};
-use server::Config;
+use server::{Config, People};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    app_file::AppDocument,
     data_dir::DataDir,
     exit::{Exit, Usage},
     output,
@@ -42,6 +44,33 @@ pub(crate) struct RunArgs {
         value_name = "FORM"
     )]
     pub(crate) log_format: LogFormat,
+    /// Who may come in, and from where: see docs/people.md; without it, by API tokens only
+    #[arg(
+        long,
+        env = "SLUICE_CONFIG",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
+    pub(crate) config: Option<PathBuf>,
+}
+
+impl RunArgs {
+    /// The settings in the file, or none.
+    pub(crate) fn people(&self) -> anyhow::Result<People> {
+        let Some(path) = &self.config else {
+            return Ok(People::default());
+        };
+        let document = AppDocument::open(path)?;
+        let read = People::read(document.value());
+        read.map_err(|problems| {
+            let problems = problems.into_iter().map(|it| FieldProblem {
+                pointer: it.pointer,
+                detail: it.detail,
+            });
+            let problems: Vec<FieldProblem> = problems.collect();
+            document.problems(&problems).into()
+        })
+    }
 }
 
 /// Arguments of `server`.
@@ -57,6 +86,7 @@ Environment:
 Examples:
   DATABASE_URL=postgres://sluice@db/sluice sluice migrate
   DATABASE_URL=postgres://sluice@db/sluice sluice server --port 8080
+  DATABASE_URL=postgres://sluice@db/sluice sluice server --config people.yaml
   DATABASE_URL=postgres://sluice@db/sluice sluice token bootstrap    the first admin token")]
 pub(crate) struct ServerArgs {
     /// The address to listen on; 127.0.0.1 for this machine only
@@ -83,12 +113,13 @@ pub(crate) struct MigrateArgs {}
 /// Runs a server until it is told to stop.
 pub(crate) async fn server(args: ServerArgs) -> anyhow::Result<Exit> {
     let database_url = database_url()?;
+    let people = args.run.people()?;
     telemetry::start(&args.run.log_level, args.run.log_format)?;
     let data = DataDir::find(args.run.data.as_deref())?;
     data.make()?;
     let bind = SocketAddr::new(args.bind, args.run.port);
     let ready = |address| tracing::info!(%address, "ready");
-    run(database_url, bind, &data, ready).await?;
+    run(database_url, bind, (&data, people), ready).await?;
     Ok(Exit::Succeeded)
 }
 
@@ -105,7 +136,7 @@ pub(crate) async fn migrate(_: &MigrateArgs) -> anyhow::Result<Exit> {
 pub(super) async fn run(
     database_url: SecretString,
     bind: SocketAddr,
-    data: &DataDir,
+    (data, people): (&DataDir, People),
     on_ready: impl FnOnce(SocketAddr),
 ) -> anyhow::Result<()> {
     let config = Config {
@@ -113,7 +144,7 @@ pub(super) async fn run(
         bind,
         data_dir: data.server(),
         stop_within: Config::STOP_WITHIN,
-        people: server::People::default(),
+        people,
     };
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;

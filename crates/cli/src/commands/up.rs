@@ -29,6 +29,7 @@ pub(crate) struct UpArgs {
 
 /// Runs it until it is told to stop.
 pub(crate) async fn run(args: UpArgs) -> anyhow::Result<Exit> {
+    args.run.people()?;
     telemetry::start(&args.run.log_level, args.run.log_format)?;
     let data = DataDir::find(args.run.data.as_deref())?;
     data.make()?;
@@ -63,7 +64,7 @@ async fn serve(url: SecretString, args: &UpArgs, data: &DataDir) -> anyhow::Resu
     let token = admin_token(&url, data).await?;
     let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, args.run.port));
     let welcome = |address| output::message(&welcome(address, token.as_ref(), data));
-    serve::run(url, bind, data, welcome).await
+    serve::run(url, bind, (data, args.run.people()?), welcome).await
 }
 
 /// Makes and keeps the admin token, when there is none yet.

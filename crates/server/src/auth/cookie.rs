@@ -14,6 +14,8 @@ use super::token;
 const RANDOM: usize = 43;
 /// What the session's cookie is called.
 pub(crate) const SESSION: &str = "sluice-session";
+/// What the cookie is called that binds a sign-in under way to its browser.
+pub(crate) const SIGN_IN: &str = "sluice-sign-in";
 
 /// How cookies are set. Browsers keep a cookie that is named `__Host-…` only if it is `Secure`, comes
 /// over a connection they hold for secure, and is for this host alone: no other site of the domain,

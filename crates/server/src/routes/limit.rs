@@ -28,6 +28,8 @@ pub(super) enum Lane {
     UrgentLook,
     /// Sign-ins of a source.
     SignIn,
+    /// What machines of a source send without a token: ID tokens, signed hooks.
+    Machine,
 }
 
 /// Whose bucket.
@@ -47,6 +49,7 @@ impl Lane {
             Self::Look | Self::UrgentLook => (50.0, 500.0),
             // People type; behind one address there may be many of them on a Monday morning.
             Self::SignIn => (1.0, 30.0),
+            Self::Machine => (10.0, 200.0),
         }
     }
 }

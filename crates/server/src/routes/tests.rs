@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Access, Entry, table};
 use crate::auth;
-use rig::{By, Rig, document, is};
+use rig::{By, Rig, document, group, is};
 
 /// Time within which anything that must happen has happened, on a slow machine.
 const SOON: Duration = Duration::from_secs(20);
@@ -74,7 +74,13 @@ fn only_what_says_nothing_of_apps_is_public() {
         .map(|it| it.path)
         .collect();
     let probes = ["/health", "/ready", "/startup", "/metrics", "/openapi.json"];
-    let sign_in = ["/api/v1/session"];
+    let sign_in = [
+        "/api/v1/auth",
+        "/auth/login",
+        "/auth/callback",
+        "/api/v1/auth/exchange",
+        "/api/v1/session",
+    ];
     assert_eq!(public, [&probes[..], &sign_in].concat());
 }
 
@@ -168,6 +174,23 @@ async fn every_route_admits_exactly_whom_its_access_names() {
                 matrix(&rig, &asker, &by, [own.id, other.id]).await;
             }
         }
+    }
+    // People who have one role here and another one there.
+    use RoleWord::{Admin, Approver, Deployer, Operator, Viewer};
+    for grants in [
+        [(Viewer, None), (Admin, Some("shop"))],
+        [(Deployer, Some("shop")), (Approver, Some("bank"))],
+        [(Operator, Some("bank")), (Viewer, Some("shop"))],
+        [(Approver, Some("shop")), (Operator, Some("shop"))],
+        [(Admin, Some("bank")), (Deployer, None)],
+    ] {
+        let asker = Asker {
+            grants: grants.to_vec(),
+            person: true,
+        };
+        let groups = grants.map(|(role, project)| group(role, project));
+        let by = By::Cookie(rig.person(&groups).await);
+        matrix(&rig, &asker, &by, [own.id, other.id]).await;
     }
     let now = rig.store.rollout(own.id).await.unwrap().unwrap();
     assert_eq!(

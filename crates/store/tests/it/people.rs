@@ -109,7 +109,7 @@ async fn a_sign_in_is_taken_once_and_in_time() {
     store.begin_sign_in(&row).await.unwrap();
     let taken = futures::future::join_all((0..8).map(|_| store.take_sign_in(&row.state))).await;
     let taken: Vec<_> = taken.into_iter().filter_map(Result::unwrap).collect();
-    assert_eq!(taken, [row.clone()]);
+    assert_eq!(taken, std::slice::from_ref(&row));
     store.begin_sign_in(&row).await.unwrap();
     let late = "UPDATE sign_in SET expires_at = clock_timestamp()";
     world.sql(late).await.unwrap();

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     app_file::AppFile,
-    auth::{NewToken, SESSION, new_session, new_token},
+    auth::{NewToken, ROLES, SESSION, new_session, new_token, role_word},
     controller::{self, Wakes},
     people::People,
     routes::router,
@@ -53,6 +53,30 @@ pub(super) enum By {
     Token(String),
     /// A cookie, as `name=value`, with the header that our own pages send.
     Cookie(String),
+}
+
+/// A provider that answers nobody: what its people may do does not depend on it.
+const ISSUER: &str = "http://127.0.0.1:1";
+
+/// The group whose members have a role by the rig's rules.
+pub(super) fn group(role: RoleWord, project: Option<&str>) -> String {
+    format!("{}@{}", role_word(role), project.unwrap_or("all"))
+}
+
+fn people() -> People {
+    let projects = [None, Some("shop"), Some("bank")];
+    let rules = projects.into_iter().flat_map(|project| {
+        ROLES.map(|(word, role)| {
+            let group = group(role, project);
+            json!({"group": group, "role": word, "project": project})
+        })
+    });
+    let rules: Vec<Value> = rules.collect();
+    let settings = json!({
+        "publicUrl": "http://127.0.0.1:1",
+        "people": {"oidc": {"issuer": ISSUER, "clientId": "sluice", "roles": rules}},
+    });
+    People::read(&settings).unwrap()
 }
 
 /// An answer, read.
@@ -90,7 +114,11 @@ impl Rig {
         let (wake, _) = Wake::channel();
         let data_dir = dir.path().join("data");
         std::fs::create_dir(&data_dir).unwrap();
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
         let cx = Cx {
             http: http.clone(),
             processes: Supervisor::open(&data_dir, wake.clone()).unwrap(),
@@ -108,7 +136,7 @@ impl Rig {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let bind = listener.local_addr().unwrap();
         let (routes, stop) = (
-            router(service.clone(), People::default(), bind),
+            router(service.clone(), people(), bind),
             service.stop.clone(),
         );
         let routes = routes.into_make_service_with_connect_info::<std::net::SocketAddr>();
@@ -187,6 +215,20 @@ impl Rig {
         let source = std::net::Ipv4Addr::LOCALHOST.into();
         let until = Timestamp::now() + SignedDuration::from_hours(1);
         let (text, row) = new_session(SessionOf::Token(id), known, source, until);
+        self.store.insert_session(&row).await.unwrap();
+        format!("{SESSION}={text}")
+    }
+
+    /// The cookie of a browser whose person the provider says is in these groups.
+    pub(super) async fn person(&self, groups: &[String]) -> String {
+        let of = SessionOf::Person {
+            issuer: ISSUER.to_owned(),
+            subject: "ann".to_owned(),
+        };
+        let known = ("user:ann".to_owned(), groups.to_vec());
+        let source = std::net::Ipv4Addr::LOCALHOST.into();
+        let until = Timestamp::now() + SignedDuration::from_hours(1);
+        let (text, row) = new_session(of, known, source, until);
         self.store.insert_session(&row).await.unwrap();
         format!("{SESSION}={text}")
     }
