@@ -17,7 +17,7 @@ const PAIR: ProcessHaProxy = ProcessHaProxy;
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
 /// Every route, but for probes that say nothing of apps.
-const ROUTES: [(&str, &str); 35] = [
+const ROUTES: [(&str, &str); 38] = [
     ("GET", "/api/v1/apps/{project}/{app}/outcomes"),
     ("GET", "/api/v1/apps"),
     ("GET", "/api/v1/apps/{project}/{app}"),
@@ -38,6 +38,9 @@ const ROUTES: [(&str, &str); 35] = [
     ("GET", "/api/v1/rollouts/{id}/explain"),
     ("POST", "/api/v1/rollouts/{id}/commands"),
     ("POST", "/api/v1/rollouts/{id}/approvals"),
+    ("GET", "/api/v1/freezes"),
+    ("POST", "/api/v1/freezes"),
+    ("DELETE", "/api/v1/freezes/{id}"),
     ("GET", "/api/v1/tokens"),
     ("POST", "/api/v1/tokens"),
     ("DELETE", "/api/v1/tokens/{id}"),

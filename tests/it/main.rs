@@ -10,6 +10,7 @@
 //! | `races` | two orders, two deploys, two equal requests at once |
 //! | `refusals` | what is refused says why, and how to put it right |
 //! | `contract` | the API as documented, through plain HTTP |
+//! | `freezes` | does nothing go forward in a freeze window, and everything back? |
 //! | `commands` | the command line against a real server |
 //! | `notices` | is every transition told, signed, also when the receiver and the server fail? |
 //! | `readme` | is the README's tour what happens? |
@@ -31,6 +32,7 @@ mod commands;
 mod contract;
 mod crashes;
 mod evidence;
+mod freezes;
 mod notices;
 mod races;
 mod readme;

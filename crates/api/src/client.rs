@@ -1,6 +1,7 @@
 //! The typed client: one method a route.
 
 mod events;
+mod policy;
 mod trials;
 
 use std::time::Duration;

@@ -7,6 +7,7 @@
 mod app;
 mod client;
 mod event;
+mod freeze;
 mod hook;
 mod page;
 mod plan;
@@ -19,6 +20,7 @@ mod trial;
 pub use app::{AppSummary, AppView, OutcomesView, PutApp, ReleaseRequest, Released, RevisionView};
 pub use client::{Client, ClientError, Events, Found};
 pub use event::EventView;
+pub use freeze::{FreezeOnce, FreezeRecurring, FreezeRequest, FreezeRunning, FreezeView};
 pub use hook::{Alert, AlertmanagerPayload, HookAnswer};
 pub use page::Page;
 pub use plan::{GateCheck, GateOutlook, PlanRequest, PlanView, StepPlan};

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::FreezeView;
+
 /// Asks what a rollout would do.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -35,6 +37,9 @@ pub struct PlanView {
     pub abort: Vec<String>,
     /// Whether each gate's query returns data now.
     pub gates: Vec<GateCheck>,
+    /// The freeze windows that concern the app, on or to come.
+    #[serde(default)]
+    pub freezes: Vec<FreezeView>,
     /// What would stand in the way, in sentences; empty: nothing known.
     pub warnings: Vec<String>,
 }

@@ -22,6 +22,9 @@ pub struct Deploy {
     /// Why, for the history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+    /// Why freeze windows shall not hold it; needs the role operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<String>,
 }
 
 /// The orders a person may give.
@@ -42,6 +45,8 @@ pub enum OrderWord {
     Retry,
     /// Be done with the current gate, approval, pause or bake.
     Skip,
+    /// Freeze windows shall not hold it any more; needs the role operator, and a comment.
+    BreakGlass,
 }
 
 /// Orders a rollout about.

@@ -6,10 +6,10 @@ use crate::{
     commands::{
         adopt::AdoptArgs, apply::ApplyArgs, approve::DecideArgs, completions::CompletionsArgs,
         demo::DemoArgs, demo_shop::DemoShopArgs, deploy::DeployArgs, events::EventsArgs,
-        explain::ExplainArgs, gate::GateCommand, history::HistoryArgs, list::AppsArgs,
-        list::RevisionsArgs, order::OrderArgs, order::PromoteArgs, plan::PlanArgs,
-        release::ReleaseArgs, serve::MigrateArgs, serve::ServerArgs, status::StatusArgs,
-        token::TokenCommand, undo::UndoArgs, up::UpArgs,
+        explain::ExplainArgs, freeze::FreezeCommand, gate::GateCommand, history::HistoryArgs,
+        list::AppsArgs, list::RevisionsArgs, order::BreakGlassArgs, order::OrderArgs,
+        order::PromoteArgs, plan::PlanArgs, release::ReleaseArgs, serve::MigrateArgs,
+        serve::ServerArgs, status::StatusArgs, token::TokenCommand, undo::UndoArgs, up::UpArgs,
     },
     connection::{COMMON, Connection},
     output::Format,
@@ -105,6 +105,8 @@ pub(crate) enum Command {
     Approve(DecideArgs),
     /// Refuse it: the traffic goes back
     Reject(DecideArgs),
+    /// Take a rollout past freeze windows
+    BreakGlass(BreakGlassArgs),
     /// Go back to an earlier revision, straight
     Undo(UndoArgs),
     /// Give an app's objects back as they were, and forget the app
@@ -119,6 +121,9 @@ pub(crate) enum Command {
     Revisions(RevisionsArgs),
     /// Follow what happens, across all apps
     Events(EventsArgs),
+    /// Make, list and remove freeze windows, in which no rollout starts
+    #[command(subcommand, after_help = "Example:\n  sluice freeze list")]
+    Freeze(FreezeCommand),
     /// Make, list and revoke API tokens
     #[command(subcommand)]
     Token(TokenCommand),

@@ -9,6 +9,7 @@ pub(crate) mod demo_shop;
 pub(crate) mod deploy;
 pub(crate) mod events;
 pub(crate) mod explain;
+pub(crate) mod freeze;
 pub(crate) mod gate;
 pub(crate) mod history;
 pub(crate) mod list;
@@ -86,6 +87,8 @@ async fn ask(session: &Session, command: Command) -> anyhow::Result<Exit> {
         Command::Resume(args) => order::run(session, OrderWord::Resume, args).await,
         Command::Retry(args) => order::run(session, OrderWord::Retry, args).await,
         Command::Skip(args) => order::run(session, OrderWord::Skip, args).await,
+        Command::BreakGlass(args) => order::break_glass(session, args).await,
+        Command::Freeze(command) => freeze::run(session, command).await,
         Command::Approve(args) => approve::run(session, Decision::Approve, args).await,
         Command::Reject(args) => approve::run(session, Decision::Reject, args).await,
         Command::Release(args) => release::run(session, &args).await,

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     event::Event,
+    freeze::{Freeze, holds, keeps_from_starting},
     gate::{Gate, GatePolicy, GateState, Question, Verdict},
     observation::Observation,
     plan::Plan,
@@ -37,7 +38,10 @@ pub enum Advance {
 /// what is seen now, never on what was noticed before.
 pub fn advance(plan: &Plan, state: &State, observation: &Observation, now: Timestamp) -> Advance {
     match state.phase {
-        Phase::Pending => start(plan, state, now),
+        Phase::Pending => match keeps_from_starting(plan, state, &observation.freezes) {
+            Some(freeze) => frozen(freeze),
+            None => start(plan, state, now),
+        },
         Phase::Succeeded | Phase::RolledBack | Phase::Cancelled => Advance::Wait {
             on: None,
             look_again_at: None,
@@ -46,17 +50,14 @@ pub fn advance(plan: &Plan, state: &State, observation: &Observation, now: Times
         Phase::Progressing | Phase::Promoting => match failure(plan, state, observation) {
             Some(Failure::Rollback(reason)) => begin_abort(plan, state, reason, now),
             Some(Failure::Hold(by)) => hold(state, by, now),
-            None => walk(plan, state, observation, now),
+            None => match holds(plan, state, &observation.freezes) {
+                Some(freeze) => freeze_hold(state, freeze, now),
+                None => walk(plan, state, observation, now),
+            },
         },
         Phase::Paused => match failure(plan, state, observation) {
             Some(Failure::Rollback(reason)) => begin_abort(plan, state, reason, now),
-            Some(Failure::Hold(_)) | None => Advance::Wait {
-                on: state
-                    .hold
-                    .as_ref()
-                    .map(|it| WaitingOn::Held { by: it.by.clone() }),
-                look_again_at: None,
-            },
+            Some(Failure::Hold(_)) | None => held(plan, state, &observation.freezes, now),
         },
     }
 }
@@ -83,6 +84,7 @@ pub(crate) fn enter(
         approvals: Vec::new(),
         hold: None,
         abort: state.abort.clone(),
+        break_glass: state.break_glass.clone(),
     }
 }
 
@@ -108,6 +110,72 @@ fn begin_abort(plan: &Plan, state: &State, reason: Reason, now: Timestamp) -> Ad
         reason: reason.clone(),
     };
     Advance::Next(Box::new(aborted(plan, state, reason, now)), event)
+}
+
+fn frozen(freeze: &Freeze) -> Advance {
+    Advance::Wait {
+        on: Some(freeze.waiting()),
+        look_again_at: Some(freeze.until),
+    }
+}
+
+/// It holds where it stands, as when a person pauses it: timers stand still, and what it had been
+/// asked to do with its traffic stays asked. See `routes` for what it may not get meanwhile.
+fn freeze_hold(state: &State, freeze: &Freeze, now: Timestamp) -> Advance {
+    let Freeze {
+        window,
+        until,
+        reason,
+        ..
+    } = freeze.clone();
+    let mut next = state.clone();
+    next.generation += 1;
+    next.phase = Phase::Paused;
+    next.hold = Some(Hold {
+        by: Hold::by_freeze(&window),
+        at: now,
+        resume: state.phase,
+    });
+    let event = Event::Frozen {
+        window,
+        until,
+        reason,
+    };
+    Advance::Next(Box::new(next), event)
+}
+
+/// A hold lasts until somebody ends it; one by a freeze window until no window holds any more.
+fn held(plan: &Plan, state: &State, freezes: &[Freeze], now: Timestamp) -> Advance {
+    let on = state
+        .hold
+        .as_ref()
+        .map(|it| WaitingOn::Held { by: it.by.clone() });
+    match state.hold.as_ref().filter(|it| it.is_by_freeze()) {
+        None => Advance::Wait {
+            on,
+            look_again_at: None,
+        },
+        Some(hold) => match holds(plan, state, freezes) {
+            Some(freeze) => frozen(freeze),
+            None => {
+                let by = hold.by.clone();
+                let next = released(state, now);
+                Advance::Next(Box::new(next), Event::Thawed { by })
+            }
+        },
+    }
+}
+
+/// The state after a hold, for which timers stood still.
+pub(crate) fn released(state: &State, now: Timestamp) -> State {
+    let mut next = state.clone();
+    next.generation += 1;
+    if let Some(hold) = next.hold.take() {
+        next.phase = hold.resume;
+        let spent = now.duration_since(hold.at);
+        next.since = time::after(next.since, spent).min(now);
+    }
+    next
 }
 
 fn hold(state: &State, by: String, now: Timestamp) -> Advance {
@@ -270,6 +338,7 @@ fn has_deadline(on: &WaitingOn) -> bool {
         | WaitingOn::Gates { .. }
         | WaitingOn::Decision { .. }
         | WaitingOn::Approval { .. }
+        | WaitingOn::Frozen { .. }
         | WaitingOn::Held { .. }
         | WaitingOn::StableReady { .. } => false,
     }

@@ -1,12 +1,13 @@
 //! What people and alerts may order, and whether that is legal now. The one `match` on
 //! (phase, command).
 
+mod glass;
 mod order;
 
 use jiff::Timestamp;
 
 use crate::{
-    advance::{aborted, enter},
+    advance::{aborted, enter, released},
     event::Event,
     plan::Plan,
     reason::Reason,
@@ -54,6 +55,7 @@ impl Go<'_> {
         match &self.command.order {
             Order::Abort | Order::Supersede { .. } => self.cancel(),
             Order::Alert { .. } => Ok(Outcome::Unchanged),
+            Order::BreakGlass => self.break_glass(),
             Order::Promote
             | Order::PromoteFull
             | Order::Pause
@@ -62,7 +64,7 @@ impl Go<'_> {
             | Order::Skip
             | Order::Approve
             | Order::Reject => {
-                self.reject("it has not started: it waits for the app's active rollout to end")
+                self.reject("it has not started: `sluice explain` says what it waits for")
             }
         }
     }
@@ -79,6 +81,7 @@ impl Go<'_> {
             Order::Retry => Ok(self.retry_step()),
             Order::Skip => self.skip(),
             Order::Approve => self.approve(),
+            Order::BreakGlass => self.break_glass(),
         }
     }
 
@@ -87,6 +90,14 @@ impl Go<'_> {
             Order::Alert { .. } if self.plan.is_undo() => Ok(Outcome::Unchanged),
             Order::Abort | Order::Alert { .. } | Order::Reject => self.back_or_refuse(),
             Order::Supersede { .. } => self.supersede(),
+            Order::BreakGlass => self.break_glass(),
+            Order::Approve if self.is_frozen() => self.approve(),
+            Order::Pause if self.is_frozen() => self.pause(),
+            Order::Promote | Order::PromoteFull | Order::Resume | Order::Retry | Order::Skip
+                if self.is_frozen() =>
+            {
+                self.reject_as_frozen()
+            }
             Order::Pause => Ok(Outcome::Unchanged),
             Order::Resume => Ok(self.resume()),
             Order::PromoteFull => self.promote_full(),
@@ -107,6 +118,7 @@ impl Go<'_> {
             | Order::Retry
             | Order::Skip
             | Order::Approve
+            | Order::BreakGlass
             | Order::Reject => {
                 let why = self.state.abort.as_ref().map(|it| it.reason.to_string());
                 let why = why.unwrap_or_default();
@@ -132,6 +144,7 @@ impl Go<'_> {
                 | Order::Retry
                 | Order::Skip
                 | Order::Approve
+                | Order::BreakGlass
                 | Order::Reject,
                 _,
             ) => self.reject(&format!("it has ended: {}", self.state.phase)),
@@ -176,6 +189,7 @@ impl Go<'_> {
             | Order::Resume
             | Order::Retry
             | Order::Skip
+            | Order::BreakGlass
             | Order::Approve => Reason::Person { by, comment },
         }
     }
@@ -226,10 +240,13 @@ impl Go<'_> {
     fn pause(&self) -> Answer {
         let (by, _) = self.said();
         let mut next = self.bumped();
+        // A person's hold takes over from a freeze window's, and lasts longer.
+        let hold = next.hold.take().map(|it| (it.at, it.resume));
+        let (at, resume) = hold.unwrap_or((self.now, self.state.phase));
         next.hold = Some(Hold {
             by: by.clone(),
-            at: self.now,
-            resume: self.state.phase,
+            at,
+            resume,
         });
         next.phase = Phase::Paused;
         // The later order counts: a step is not ended behind a hold.
@@ -239,15 +256,9 @@ impl Go<'_> {
 
     fn resume(&self) -> Outcome {
         let (by, _) = self.said();
-        let mut next = self.bumped();
-        if let Some(hold) = next.hold.take() {
-            next.phase = hold.resume;
-            // Timers stood still.
-            let held = self.now.duration_since(hold.at);
-            next.since = crate::time::after(next.since, held).min(self.now);
-            if hold.is_by_gate() {
-                self.ask_anew(&mut next);
-            }
+        let mut next = released(self.state, self.now);
+        if self.state.hold.as_ref().is_some_and(Hold::is_by_gate) {
+            self.ask_anew(&mut next);
         }
         Self::changed(next, Event::Resumed { by })
     }
@@ -342,6 +353,7 @@ impl Go<'_> {
         let mut next = enter(self.state, Phase::Progressing, Track::Main, base, self.now);
         next.cursor.attempt += 1;
         next.abort = None;
+        next.break_glass = None;
         Self::changed(next, Event::Retried { by, comment })
     }
 

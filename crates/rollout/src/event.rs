@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{reason::Reason, revision::Revision};
@@ -20,6 +21,9 @@ pub enum Event {
         by: String,
         /// In their words.
         comment: Option<String>,
+        /// Why freeze windows shall not hold it, when its maker broke the glass.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        break_glass: Option<String>,
     },
     /// Its turn came.
     Started,
@@ -66,6 +70,27 @@ pub enum Event {
         /// Who.
         by: String,
     },
+    /// A freeze window holds it at its step.
+    Frozen {
+        /// The window.
+        window: String,
+        /// When it ends.
+        until: Timestamp,
+        /// Why there is one.
+        reason: String,
+    },
+    /// No freeze window holds it any more.
+    Thawed {
+        /// What held it.
+        by: String,
+    },
+    /// Somebody decided that freeze windows shall not hold it.
+    BrokeGlass {
+        /// Who.
+        by: String,
+        /// Why, in their words.
+        reason: String,
+    },
     /// Somebody began a new attempt.
     Retried {
         /// Who.
@@ -102,6 +127,9 @@ impl Event {
             Self::Approved { .. } => "approved",
             Self::Paused { .. } => "paused",
             Self::Resumed { .. } => "resumed",
+            Self::Frozen { .. } => "frozen",
+            Self::Thawed { .. } => "thawed",
+            Self::BrokeGlass { .. } => "brokeGlass",
             Self::Retried { .. } => "retried",
             Self::AbortStarted { .. } => "abortStarted",
             Self::Succeeded => "succeeded",
@@ -117,8 +145,16 @@ impl Event {
             None => format!("{verb} by {by}"),
         };
         match self {
-            Self::Created { by, comment } => {
-                said(&format!("rollout of {candidate} created"), by, comment)
+            Self::Created {
+                by,
+                comment,
+                break_glass,
+            } => {
+                let created = said(&format!("rollout of {candidate} created"), by, comment);
+                match break_glass {
+                    Some(reason) => format!("{created}; past freeze windows: \"{reason}\""),
+                    None => created,
+                }
             }
             Self::Started => format!("rollout of {candidate} started"),
             Self::StepDone { step } => format!("done: {step}"),
@@ -128,6 +164,15 @@ impl Event {
             Self::Approved { by, comment } => said("approved", by, comment),
             Self::Paused { by } => format!("paused by {by}"),
             Self::Resumed { by } => format!("resumed by {by}"),
+            Self::Frozen {
+                window,
+                until,
+                reason,
+            } => format!("held until {until:.0} by freeze window {window}: {reason}"),
+            Self::Thawed { by } => format!("goes on: {by} does not hold it any more"),
+            Self::BrokeGlass { by, reason } => {
+                format!("taken past freeze windows by {by}: \"{reason}\"")
+            }
             Self::Retried { by, comment } => said("new attempt begun", by, comment),
             Self::AbortStarted { reason } => format!("rollback begun: {reason}"),
             Self::Succeeded => format!("{candidate} is stable now"),

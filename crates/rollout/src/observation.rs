@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{gate::GateState, revision::Revision, weight::Weight};
+use crate::{freeze::Freeze, gate::GateState, revision::Revision, weight::Weight};
 
 /// Something read back from the world, or the reason why it could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +57,9 @@ pub struct Observation {
     /// cannot be read now. A wait that nobody could watch must not run into its deadline.
     #[serde(default)]
     pub readable_since: Option<Timestamp>,
+    /// The freeze windows that cover this moment and this app.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freezes: Vec<Freeze>,
 }
 
 impl Observation {

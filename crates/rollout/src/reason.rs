@@ -102,6 +102,15 @@ pub enum WaitingOn {
         /// How many must.
         needed: u32,
     },
+    /// A freeze window must end.
+    Frozen {
+        /// Its name.
+        window: String,
+        /// When it ends.
+        until: Timestamp,
+        /// Why there is one.
+        reason: String,
+    },
     /// Somebody, or a gate, holds the rollout.
     Held {
         /// Who.
@@ -181,6 +190,11 @@ impl fmt::Display for WaitingOn {
                 group.map_or(Ok(()), |it| write!(f, ", by members of {it}"))
             }
             Self::Held { by } => write!(f, "is paused by {by}"),
+            Self::Frozen {
+                window,
+                until,
+                reason,
+            } => write!(f, "is frozen until {until:.0} by window {window}: {reason}"),
         }
     }
 }
@@ -234,6 +248,7 @@ impl WaitingOn {
             | Self::Gates { .. }
             | Self::Decision { .. }
             | Self::Approval { .. }
+            | Self::Frozen { .. }
             | Self::Held { .. } => Ok(()),
         }
     }

@@ -113,11 +113,23 @@ pub struct Approval {
     pub comment: Option<String>,
 }
 
-/// A hold by a person or a gate.
+/// Somebody's word that freeze windows shall not hold a rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BreakGlass {
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// Why, in their words.
+    pub reason: String,
+}
+
+/// A hold by a person, a gate or a freeze window.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Hold {
-    /// Who holds it: a principal, or `gate errors`.
+    /// Who holds it: a principal, `gate errors`, or `freeze window weekend`.
     pub by: String,
     /// Since when; timers stand still meanwhile.
     pub at: Timestamp,
@@ -127,6 +139,7 @@ pub struct Hold {
 
 impl Hold {
     const GATE: &str = "gate ";
+    const FREEZE: &str = "freeze window ";
 
     /// Who holds it, when a gate does.
     pub(crate) fn by_gate(gate: &str) -> String {
@@ -136,6 +149,16 @@ impl Hold {
     /// Whether a gate holds it, and not a person.
     pub(crate) fn is_by_gate(&self) -> bool {
         self.by.starts_with(Self::GATE)
+    }
+
+    /// Who holds it, when a freeze window does.
+    pub(crate) fn by_freeze(window: &str) -> String {
+        format!("{}{window}", Self::FREEZE)
+    }
+
+    /// Whether a freeze window holds it, so that it ends by itself.
+    pub fn is_by_freeze(&self) -> bool {
+        self.by.starts_with(Self::FREEZE)
     }
 }
 
@@ -173,6 +196,9 @@ pub struct State {
     pub hold: Option<Hold>,
     /// Set from the moment of an abort on.
     pub abort: Option<Abort>,
+    /// Set once freeze windows shall not hold it any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<BreakGlass>,
 }
 
 impl State {
@@ -192,6 +218,7 @@ impl State {
             approvals: Vec::new(),
             hold: None,
             abort: None,
+            break_glass: None,
         }
     }
 }

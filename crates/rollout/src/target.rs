@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    freeze::holds,
     observation::Observation,
     plan::Plan,
     revision::Revision,
@@ -113,11 +114,15 @@ pub fn routes(
     let ready = observation.ready(plan.candidate);
     let alone = state.phase == Phase::Succeeded || plan.stable == Some(plan.candidate);
     let Some(stable) = plan.stable.filter(|_| !alone) else {
+        // Nobody else serves, so freeze windows have nothing to protect.
         return (ready > 0).then(|| target.weights.clone());
     };
     let stable_ready = observation.ready(stable);
     let candidate = match state.cursor.track {
-        Track::Main | Track::Promote => may_have(plan, target, ready, stable_ready),
+        Track::Main | Track::Promote => {
+            let most = may_have(plan, target, ready, stable_ready);
+            as_frozen(plan, state, observation, (most, stable_ready))?
+        }
         Track::Abort => kept_while_returning(plan, state, observation)?,
     };
     if candidate < Weight::ALL && stable_ready == 0 {
@@ -151,9 +156,21 @@ pub fn rules(
     };
     let two = plan.stable.is_some_and(|it| it != plan.candidate);
     match forward && two && observation.ready(plan.candidate) > 0 {
+        true if is_frozen(plan, state, observation) => had(&target.rules, observation),
         true => target.rules.clone(),
         false => BTreeMap::new(),
     }
+}
+
+/// The rules that the data plane has already: none begins in a freeze window.
+fn had(
+    rules: &BTreeMap<String, RouteRule>,
+    observation: &Observation,
+) -> BTreeMap<String, RouteRule> {
+    let seen = observation.routes.known();
+    let has = |name: &String| seen.is_some_and(|it| it.rules.contains(name));
+    let kept = rules.iter().filter(|(name, _)| has(name));
+    kept.map(|(name, it)| (name.clone(), it.clone())).collect()
 }
 
 /// What the candidate may have on the way forward: what is asked for it, as far as it can carry
@@ -165,6 +182,26 @@ fn may_have(plan: &Plan, target: &Target, ready: u32, stable_ready: u32) -> Weig
         return Weight::ALL;
     }
     asked.min(capacity(plan, target, ready))
+}
+
+fn is_frozen(plan: &Plan, state: &State, observation: &Observation) -> bool {
+    !state.phase.is_terminal() && holds(plan, state, &observation.freezes).is_some()
+}
+
+/// While a freeze window is on that holds rollouts, whoever else holds this one, its candidate gets
+/// no more than it has, though its step asks for more: it may have been on the way there when the
+/// window began. Were stable gone, there would be nobody else to serve. `None`: what it has cannot
+/// be read.
+fn as_frozen(
+    plan: &Plan,
+    state: &State,
+    observation: &Observation,
+    (most, stable_ready): (Weight, u32),
+) -> Option<Weight> {
+    match is_frozen(plan, state, observation) && stable_ready > 0 && most > Weight::ZERO {
+        true => observation.share(plan.candidate).map(|it| it.min(most)),
+        false => Some(most),
+    }
 }
 
 /// What the candidate keeps during an abort. Nothing, once stable can carry the app; when the plan

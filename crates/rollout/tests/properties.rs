@@ -17,12 +17,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use proptest::{collection::vec, prelude::*};
 use rollout::{
-    Advance, Command, Delivery, Event, Fact, Observation, Order, Outcome, Phase, Plan, Revision,
-    Revisions, State, Step, Target, Track, WaitingOn, Weight, advance, command, document,
+    Advance, Command, Delivery, Event, Fact, Freeze, Observation, Order, Outcome, Phase, Plan,
+    Revision, Revisions, Running, State, Step, Target, Track, WaitingOn, Weight, advance, command,
+    document,
     gate::{Gates, Measurement, NoDataCause, Reading, Verdict},
     invariants,
     observation::{InstanceProblem, ObservedRoutes, ProblemKind, RevisionStatus},
-    routes, rules, target,
+    refused_by_freeze, routes, rules, target,
 };
 use serde_json::{Value, json};
 
@@ -58,6 +59,7 @@ enum Happening {
     RouterForgets,
     Measure(usize, i8),
     Given(usize, u8),
+    Freeze(Option<bool>),
 }
 
 #[derive(Debug, Clone)]
@@ -69,6 +71,8 @@ struct Case {
     happenings: Vec<Happening>,
     /// What the gates read once the world behaves.
     good: bool,
+    /// A freeze window goes on for ever then: what it holds is aborted.
+    frozen: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -181,29 +185,39 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => (0u8..4).prop_map(Happening::RouterLag),
         1 => Just(Happening::RouterForgets),
         5 => (0usize..3, -1i8..2).prop_map(|(gate, reading)| Happening::Measure(gate, reading)),
-        4 => (0usize..11, 0u8..3).prop_map(|(order, by)| Happening::Given(order, by)),
+        2 => prop::option::of(any::<bool>()).prop_map(Happening::Freeze),
+        4 => (0usize..12, 0u8..3).prop_map(|(order, by)| Happening::Given(order, by)),
     ]
 }
 
 fn case() -> impl Strategy<Value = Case> {
     let kind =
         prop_oneof![8 => Just(Kind::Update), 1 => Just(Kind::Install), 1 => Just(Kind::Undo)];
-    (gates(), duration(), kind, 1u32..=12, any::<(bool, bool)>()).prop_flat_map(
-        |(gates, deadline, kind, replicas, (coarse, good))| {
-            (strategy(!gates.is_empty()), vec(happening(), 0..80)).prop_map(
-                move |(strategy, happenings)| Case {
-                    file: json!({
-                        "strategy": strategy, "gates": gates, "progressDeadline": deadline,
-                    }),
-                    replicas,
-                    kind,
-                    coarse,
-                    happenings,
-                    good,
-                },
-            )
-        },
+    (
+        gates(),
+        duration(),
+        kind,
+        1u32..=12,
+        any::<(bool, bool)>(),
+        any::<bool>(),
     )
+        .prop_flat_map(
+            |(gates, deadline, kind, replicas, (coarse, good), frozen)| {
+                (strategy(!gates.is_empty()), vec(happening(), 0..80)).prop_map(
+                    move |(strategy, happenings)| Case {
+                        file: json!({
+                            "strategy": strategy, "gates": gates, "progressDeadline": deadline,
+                        }),
+                        replicas,
+                        kind,
+                        coarse,
+                        happenings,
+                        good,
+                        frozen,
+                    },
+                )
+            },
+        )
 }
 
 /// Goes through JSON, as through the database, and must come out the same.
@@ -240,6 +254,9 @@ struct World {
     aborted: bool,
     /// The most that the candidate can still get to have after an abort.
     ceiling: Weight,
+    freeze: Option<Running>,
+    /// What the candidate had when a window began to hold it.
+    frozen_at: Option<Weight>,
 }
 
 impl World {
@@ -278,6 +295,8 @@ impl World {
             router_known: true,
             aborted: false,
             ceiling: Weight::ALL,
+            freeze: None,
+            frozen_at: None,
         })
     }
 
@@ -332,7 +351,25 @@ impl World {
             routes,
             gates: self.gates.at(self.state.cursor).states,
             readable_since: None,
+            freezes: self.freezes(),
         }
+    }
+
+    fn freezes(&self) -> Vec<Freeze> {
+        let freeze = self.freeze.map(|running| Freeze {
+            window: "weekend".to_owned(),
+            reason: "nobody is on call".to_owned(),
+            until: self.now + SignedDuration::from_hours(1),
+            running,
+        });
+        freeze.into_iter().collect()
+    }
+
+    /// Whether a window must keep the candidate from getting more than it has.
+    fn is_frozen(&self) -> bool {
+        let moves = !self.state.phase.is_terminal() && self.state.phase != Phase::Pending;
+        let exempt = self.plan.is_undo() || self.state.break_glass.is_some() || self.aborted;
+        self.freeze == Some(Running::Hold) && moves && !exempt
     }
 
     fn share(&self, revision: Revision) -> Weight {
@@ -481,6 +518,19 @@ impl World {
         if !self.workload_known || matches!(self.state.phase, Phase::Pending | Phase::Cancelled) {
             return;
         }
+        // Were stable gone, there would be nobody else to serve.
+        let served = self.plan.stable.is_some() && self.status(STABLE).ready > 0;
+        if self.is_frozen() && served {
+            let asked = table.as_ref().and_then(|it| it.0.get(&CANDIDATE).copied());
+            let had = self.frozen_at.unwrap_or_else(|| self.most());
+            assert!(
+                asked.is_none_or(|it| it <= had),
+                "a frozen candidate's share rises from {had} to {asked:?}"
+            );
+            self.frozen_at = Some(had.max(self.share(CANDIDATE)));
+        } else {
+            self.frozen_at = None;
+        }
         if let Some(table) = table {
             assert!(
                 table.1.is_empty() || !self.aborted,
@@ -564,8 +614,14 @@ impl World {
         let command_given = Command {
             order,
             by: format!("person-{by}"),
-            comment: None,
+            comment: Some("because".to_owned()),
+            from: None,
         };
+        let freezes = self.freezes();
+        let order = &command_given.order;
+        if refused_by_freeze(&self.plan, &self.state, order, &freezes).is_some() {
+            return;
+        }
         let abort = matches!(command_given.order, Order::Abort);
         match command(&self.plan, &self.state, &command_given, self.now) {
             Ok(Outcome::Changed(next, event)) => self.commit(&next, &event),
@@ -625,6 +681,10 @@ impl World {
                 self.shares.clear();
                 self.rules.clear();
             }
+            Happening::Freeze(it) => {
+                let running = |hold| if hold { Running::Hold } else { Running::Finish };
+                self.freeze = it.map(running);
+            }
             Happening::Measure(gate, reading) => self.measure(*gate, *reading),
             Happening::Given(order, by) => {
                 let order = orders().swap_remove(*order);
@@ -643,7 +703,8 @@ impl World {
 
     /// From here on the world behaves: instances get ready, the router obeys, gates answer, people
     /// decide. Every rollout ends.
-    fn behaves(&mut self, good: bool) {
+    fn behaves(&mut self, good: bool, frozen: bool) {
+        self.freeze = frozen.then_some(Running::Hold);
         self.unhealthy.clear();
         self.crash_loop = false;
         (self.workload_known, self.router_known, self.lag) = (true, true, 0);
@@ -662,6 +723,10 @@ impl World {
                 Some(WaitingOn::Approval { given, .. }) => {
                     let by = u8::try_from(given).unwrap();
                     (0..=by).for_each(|it| self.order(Order::Approve, it + 10));
+                }
+                Some(WaitingOn::Frozen { .. }) => {
+                    assert!(frozen && !self.plan.is_undo(), "frozen without a window");
+                    self.order(Order::Abort, 0);
                 }
                 Some(WaitingOn::Held { .. }) if good => self.order(Order::Resume, 0),
                 Some(WaitingOn::Held { .. }) => self.order(Order::Abort, 0),
@@ -735,7 +800,7 @@ proptest! {
         for happening in &case.happenings {
             world.happens(happening);
         }
-        world.behaves(case.good);
+        world.behaves(case.good, case.frozen);
     }
 
     /// A world without trouble and with good gates ends well, whatever the strategy.
@@ -743,7 +808,7 @@ proptest! {
     fn a_good_candidate_in_a_good_world_becomes_stable(case in case()) {
         let Some(mut world) = World::new(&case) else { return Ok(()) };
         world.coarse = false;
-        world.behaves(true);
+        world.behaves(true, false);
         prop_assert_eq!(world.state.phase, Phase::Succeeded);
     }
 
@@ -754,6 +819,7 @@ proptest! {
         let file = json!({ "strategy": { "rolling": { "maxSurge": surge, "maxUnavailable": unavailable } } });
         let case = Case {
             file, replicas, kind: Kind::Update, coarse: false, happenings: Vec::new(), good: true,
+            frozen: false,
         };
         let Some(world) = World::new(&case) else { return Ok(()) };
         let plan = world.plan;

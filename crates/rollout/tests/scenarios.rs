@@ -15,9 +15,11 @@
 //! r2 healthy | r2 starting | r2 at most 1 ready | r2 crashes "exit code 1"
 //! r1 lingers                  its instances do not stop when they should
 //! router follows | router stuck | router unknown "socket gone" | workload unknown "…" | workload known
+//! freeze weekend hold for 62h "nobody is on call" | freeze sale finish for 1h "…" | thaw
 //! wait 30s
 //! measure errors 0.01         one measurement (or `none`); with `for 1m` one each interval
 //! ana promotes | promotes fully | aborts | pauses | resumes | retries | skips | approves | rejects
+//! ana breaks the glass "incident 42"
 //! ana promotes and            with `and` the next order comes before the next pass
 //! alert HighErrors
 //! supersede r3
@@ -39,8 +41,8 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use rollout::{
-    Advance, Command, Delivery, Fact, Observation, Order, Outcome, Plan, Revision, Revisions,
-    State, Target, Weight, advance, command, document, gate, invariants,
+    Advance, Command, Delivery, Fact, Freeze, Observation, Order, Outcome, Phase, Plan, Revision,
+    Revisions, Running, State, Target, Weight, advance, command, document, gate, invariants,
     observation::{InstanceProblem, ObservedRoutes, ProblemKind, RevisionStatus},
     routes, rules, target,
 };
@@ -71,6 +73,7 @@ struct Scenario {
     router_follows: bool,
     router_unknown: Option<String>,
     workload_unknown: Option<String>,
+    freeze: Option<Freeze>,
     told: String,
 }
 
@@ -92,6 +95,7 @@ impl Scenario {
             router_follows: true,
             router_unknown: None,
             workload_unknown: None,
+            freeze: None,
             told: String::new(),
         }
     }
@@ -154,6 +158,10 @@ impl Scenario {
             routes,
             gates: self.gates.at(self.state.cursor).states,
             readable_since: None,
+            freezes: {
+                let on = self.freeze.iter().filter(|it| it.until > self.now);
+                on.cloned().collect()
+            },
         }
     }
 
@@ -188,6 +196,9 @@ impl Scenario {
     fn ensure(&mut self, target: &Target, routes: Option<Table>) -> bool {
         let now = |it: &Self| (it.shares.clone(), it.rules.clone(), it.scales.clone());
         let before = now(self);
+        if self.state.phase == Phase::Pending {
+            return false;
+        }
         if let Some((shares, rules)) = routes.filter(|_| self.router_follows) {
             self.shares = shares;
             self.rules = rules;
@@ -289,6 +300,7 @@ impl Scenario {
             order,
             by: by.to_owned(),
             comment: comment.map(ToOwned::to_owned),
+            from: None,
         };
         let plan = self.plan().clone();
         match command(&plan, &self.state, &order, self.now) {
@@ -355,6 +367,18 @@ impl Scenario {
             ["router", "unknown"] => self.router_unknown = quoted,
             ["workload", "unknown"] => self.workload_unknown = quoted,
             ["workload", "known"] => self.workload_unknown = None,
+            ["thaw"] => self.freeze = None,
+            ["freeze", window, running, "for", duration] => {
+                self.freeze = Some(Freeze {
+                    window: (*window).to_owned(),
+                    reason: quoted.unwrap_or_default(),
+                    until: self.now + duration.parse::<SignedDuration>().unwrap(),
+                    running: match *running {
+                        "hold" => Running::Hold,
+                        _ => Running::Finish,
+                    },
+                });
+            }
             ["wait", duration] => self.now += duration.parse::<SignedDuration>().unwrap(),
             ["measure", gate, reading] => self.measure(gate, reading),
             ["measure", gate, reading, "for", duration] => {
@@ -435,6 +459,7 @@ fn order(verb: &[&str]) -> Order {
         ["skips"] => Order::Skip,
         ["approves"] => Order::Approve,
         ["rejects"] => Order::Reject,
+        ["breaks", "the", "glass"] => Order::BreakGlass,
         other => panic!("no such order: {other:?}"),
     }
 }

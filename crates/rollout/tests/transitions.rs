@@ -87,6 +87,7 @@ fn order(plan: &Plan, state: &State, order: Order, now: Timestamp) -> State {
         order,
         by: "ana".to_owned(),
         comment: None,
+        from: None,
     };
     match rollout::command(plan, state, &command, now).unwrap() {
         Outcome::Changed(state, _) => *state,
@@ -101,6 +102,7 @@ fn progressing(plan: &Plan, step: usize) -> State {
         routes: Fact::Unknown { why: String::new() },
         gates: BTreeMap::new(),
         readable_since: None,
+        freezes: Vec::new(),
     };
     let mut state = match advance(plan, &State::new(start()), &blind, start()) {
         Advance::Next(state, _) => *state,
@@ -213,6 +215,7 @@ fn every_order_in_every_phase() {
                 order,
                 by: "ana".to_owned(),
                 comment: None,
+                from: None,
             };
             let outcome = match command(&plan, &state, &given, at(60)) {
                 Err(rejection) => format!("refused   {rejection}"),
@@ -498,6 +501,7 @@ fn every_step_under_every_observation() {
                     routes: routes.clone(),
                     gates: BTreeMap::new(),
                     readable_since: None,
+                    freezes: Vec::new(),
                 };
                 decided(&plan, &state, &observation, at(1))
             });
@@ -529,6 +533,7 @@ fn by_gate_and_time(plan: &Plan, state: &State, wanted: u32, asked: Weight) -> S
             routes: routes.clone(),
             gates: gates.into_iter().collect(),
             readable_since: None,
+            freezes: Vec::new(),
         };
         let cells = times
             .iter()
@@ -585,6 +590,7 @@ fn an_outage_longer_than_the_deadline_is_no_reason_to_go_back() {
         routes,
         gates: BTreeMap::new(),
         readable_since: None,
+        freezes: Vec::new(),
     };
     let late = 100_000;
     assert!(decided(&plan, &state, &observation, at(late)).starts_with("ABORT"));
@@ -624,6 +630,7 @@ fn a_candidate_that_is_stable_already_is_left_alone() {
                     routes,
                     gates: BTreeMap::new(),
                     readable_since: None,
+                    freezes: Vec::new(),
                 };
                 let shares = rollout::routes(&plan, &state, &kept, &observation);
                 assert_eq!(shares, Some(kept.weights.clone()));

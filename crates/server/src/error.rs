@@ -347,6 +347,7 @@ impl From<StoreError> for ServeError {
             )),
             StoreError::KeyReused => Self::KeyReused,
             StoreError::KeyInFlight => Self::KeyInFlight,
+            StoreError::NameTaken => Self::conflict("the name is taken; choose another one"),
             StoreError::Duplicate => Self::conflict("this alert was acted on before"),
             StoreError::BadCursor { .. } => Self::field(
                 "/cursor",

@@ -14,6 +14,7 @@ mod auth;
 pub mod config;
 mod controller;
 mod error;
+mod freezes;
 mod live;
 mod metrics;
 pub mod people;

@@ -16,6 +16,7 @@ mod document;
 mod envelope;
 mod events;
 mod extract;
+mod freezes;
 mod guard;
 mod health;
 mod hooks;
@@ -183,6 +184,9 @@ pub(crate) fn table() -> Vec<Row> {
         row(GET,    "/api/v1/rollouts/{id}/explain",          Rollout(Viewer),  routes!(rollouts::explain)),
         row(POST,   "/api/v1/rollouts/{id}/commands",         Rollout(Deployer), routes!(orders::command)).urgent(),
         row(POST,   "/api/v1/rollouts/{id}/approvals",        Approval,         routes!(orders::approve)).urgent(),
+        row(GET,    "/api/v1/freezes",                        Role(Viewer),     routes!(freezes::list)),
+        row(POST,   "/api/v1/freezes",                        Role(Operator),   routes!(freezes::create)),
+        row(DELETE, "/api/v1/freezes/{id}",                   Role(Operator),   routes!(freezes::remove)),
         row(POST,   "/api/v1/tokens",                         Role(Admin),      routes!(tokens::create)),
         row(GET,    "/api/v1/tokens",                         Role(Admin),      routes!(tokens::list)),
         row(DELETE, "/api/v1/tokens/{id}",                    Role(Admin),      routes!(tokens::revoke)),

@@ -3,6 +3,7 @@
 
 mod detail;
 mod explain;
+mod freeze;
 mod gates;
 mod traffic;
 
@@ -16,6 +17,7 @@ use store::{App, RevisionRow, StoredMeasurement, Token, TransitionRow};
 
 pub(crate) use self::detail::{Shown, summary, view};
 pub(crate) use self::explain::{actions, explain};
+pub(crate) use self::freeze::freeze_view;
 
 /// `r7` as the number 7; `None` for anything else.
 pub(crate) fn revision(text: &str) -> Option<Revision> {

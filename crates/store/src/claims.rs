@@ -10,6 +10,7 @@ use crate::{
     Store,
     apps::{App, RevisionRow},
     error::{StoreError, retrying},
+    freezes::FreezeRow,
     revision,
     rollouts::Rollout,
 };
@@ -54,6 +55,8 @@ pub struct PassInput {
     pub current: Option<Rollout>,
     /// The app's stable revision, the rollout's two, and any other that its state names.
     pub revisions: Vec<RevisionRow>,
+    /// The freeze windows that concern the app, whether or not they are on now.
+    pub freezes: Vec<FreezeRow>,
 }
 
 /// An app that somebody must look at.
@@ -154,7 +157,13 @@ impl Store {
                                         (r.plan ->> 'stable')::int)
                            OR r.state #> '{base,scales}' ? v.number::text
                            OR r.state #> '{base,weights}' ? v.number::text)), '[]')
-                        AS "revisions!: Json<Vec<RevisionRow>>"
+                        AS "revisions!: Json<Vec<RevisionRow>>",
+                      coalesce((SELECT jsonb_agg(to_jsonb(f)) FROM freeze_window f
+                         WHERE r.id IS NOT NULL AND f.removed_at IS NULL
+                           AND (f.ends_at IS NULL OR f.ends_at > clock_timestamp())
+                           AND (f.project IS NULL OR f.project = a.project)
+                           AND (f.app IS NULL OR f.app = a.name)), '[]')
+                        AS "freezes!: Json<Vec<FreezeRow>>"
                FROM app a
                  JOIN shard s ON s.number = a.shard AND s.owner = $2
                    AND s.expires_at > clock_timestamp()
@@ -177,6 +186,7 @@ impl Store {
             },
             current: it.rollout.map(|it| it.0),
             revisions: it.revisions.0,
+            freezes: it.freezes.0,
             app: App {
                 id: it.id,
                 project: it.project,

@@ -19,6 +19,9 @@ pub enum StoreError {
         /// The version now; `None`: the app does not exist.
         current: Option<i64>,
     },
+    /// Something else has this name.
+    #[error("the name is taken")]
+    NameTaken,
     /// Somebody else was faster or holds the lease now; nothing was written. Drop what was decided
     /// and load again.
     #[error("lost: {what}")]
@@ -150,6 +153,7 @@ impl StoreError {
             | Self::RolloutActive { .. }
             | Self::KeyReused
             | Self::Duplicate
+            | Self::NameTaken
             | Self::BadCursor { .. }
             | Self::Unstorable
             | Self::UnsafeDatabase { .. }

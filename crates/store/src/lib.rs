@@ -19,6 +19,7 @@
 //! | `id_token_seen` | an ID token that a CI job exchanged | the exchange | kept a day after its end |
 //! | `idempotency_key` | the answer to a request | with what the request did | kept 24 h |
 //! | `alert_seen` | an alert acted on | with what it caused | kept 30 days |
+//! | `freeze_window` | a time in which nothing new begins | people | windows; those taken away are kept |
 //! | `calibration` | what a gate's past says of it | people | gates |
 //!
 //! - **One write.** A rollout's state, its history row, measurements and notices are one statement
@@ -37,6 +38,7 @@ mod claims;
 mod commit;
 mod error;
 mod events;
+mod freezes;
 mod history;
 mod idempotency;
 mod listen;
@@ -67,6 +69,7 @@ pub use claims::{AppRef, Fence, LEASE_TTL, Lease, PassInput, SHARDS};
 pub use commit::{Commit, MeasurementRow};
 pub use error::{Lost, StoreError};
 pub use events::EventCursor;
+pub use freezes::{FreezeRow, FreezeRule};
 pub use history::TransitionRow;
 pub use idempotency::Idempotency;
 pub use listen::{Listener, Notification};

@@ -33,6 +33,9 @@ pub(crate) struct DeployArgs {
     /// Why, for the history
     #[arg(long, value_name = "TEXT")]
     pub(crate) comment: Option<String>,
+    /// Why freeze windows shall not hold it; needs the role operator
+    #[arg(long, value_name = "REASON")]
+    pub(crate) break_glass: Option<String>,
     /// Asking again with the same key gives the same rollout; default: a new one
     #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,
@@ -58,6 +61,7 @@ pub(crate) async fn run(session: &Session, args: DeployArgs) -> anyhow::Result<E
     let deploy = Deploy {
         artifact: Some(absolute(args.artifact)),
         comment: args.comment,
+        break_glass: args.break_glass,
         ..Deploy::default()
     };
     start(session, &args.app, &deploy, args.idempotency_key, args.wait).await

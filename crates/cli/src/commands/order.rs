@@ -50,6 +50,32 @@ pub(crate) struct PromoteTarget {
     pub(crate) comment: Option<String>,
 }
 
+/// The arguments of `break-glass`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+For this rollout alone, and for as long as it lasts. The reason is kept in its history and in the
+audit log, and told to its receivers.
+
+Example:
+  sluice break-glass checkout --reason \"the fix for incident 42\"")]
+pub(crate) struct BreakGlassArgs {
+    /// An app, or the id of a rollout
+    #[arg(value_name = "APP|ROLLOUT")]
+    pub(crate) target: Target,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+}
+
+/// Gives the order that takes a rollout past freeze windows.
+pub(crate) async fn break_glass(session: &Session, args: BreakGlassArgs) -> anyhow::Result<Exit> {
+    let order = OrderArgs {
+        target: args.target,
+        comment: Some(args.reason),
+    };
+    run(session, OrderWord::BreakGlass, order).await
+}
+
 /// Gives the order to promote.
 pub(crate) async fn promote(session: &Session, args: PromoteArgs) -> anyhow::Result<Exit> {
     let PromoteTarget { target, comment } = args.order;

@@ -85,6 +85,12 @@ fn text(app: &AppName, plan: &PlanView) -> String {
     if !plan.abort.is_empty() {
         blocks.push(format!("The way back: {}", clean(&plan.abort.join(", "))));
     }
+    if !plan.freezes.is_empty() {
+        blocks.push(format!(
+            "Freeze windows:\n{}",
+            super::freeze::text(&plan.freezes)
+        ));
+    }
     let warnings = plan
         .warnings
         .iter()

@@ -48,6 +48,7 @@ pub(crate) async fn run(session: &Session, args: UndoArgs) -> anyhow::Result<Exi
         undo_to: args.to,
         comment: args.comment,
         artifact: None,
+        break_glass: None,
     };
     deploy::start(session, &args.app, &deploy, None, args.wait).await
 }

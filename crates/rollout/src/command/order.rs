@@ -16,6 +16,9 @@ pub struct Command {
     pub by: String,
     /// In their words.
     pub comment: Option<String>,
+    /// The address it came from, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
 }
 
 /// What can be ordered.
@@ -41,6 +44,8 @@ pub enum Order {
     Approve,
     /// Refuse the current approval step: takes the traffic back.
     Reject,
+    /// Freeze windows shall not hold it any more; the comment says why.
+    BreakGlass,
     /// An alert that the app's rules answer with a rollback. An undo does not hear it: what fires is
     /// the damage that it repairs.
     Alert {
@@ -60,7 +65,7 @@ pub enum Order {
 
 impl Order {
     /// The orders a person can give; alerts and newer rollouts give theirs by themselves.
-    pub const OF_PEOPLE: [Self; 9] = [
+    pub const OF_PEOPLE: [Self; 10] = [
         Self::Promote,
         Self::PromoteFull,
         Self::Abort,
@@ -70,6 +75,7 @@ impl Order {
         Self::Skip,
         Self::Approve,
         Self::Reject,
+        Self::BreakGlass,
     ];
 
     /// The word for it.
@@ -84,6 +90,7 @@ impl Order {
             Self::Skip => "skip",
             Self::Approve => "approve",
             Self::Reject => "reject",
+            Self::BreakGlass => "breakGlass",
             Self::Alert { .. } => "alert",
             Self::Supersede { .. } => "supersede",
         }

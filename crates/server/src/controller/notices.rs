@@ -57,6 +57,9 @@ fn is_minor(plan: &Plan, state: &State, event: &Event) -> bool {
         | Event::Approved { .. }
         | Event::Paused { .. }
         | Event::Resumed { .. }
+        | Event::Frozen { .. }
+        | Event::Thawed { .. }
+        | Event::BrokeGlass { .. }
         | Event::Retried { .. }
         | Event::AbortStarted { .. }
         | Event::Succeeded
@@ -117,6 +120,7 @@ mod tests {
             Event::Created {
                 by: by.clone(),
                 comment,
+                break_glass: None,
             },
             Event::Paused { by },
             Event::AbortStarted {

@@ -272,7 +272,7 @@ impl Pass {
             rollback: state.phase == Phase::Aborting,
             forget: false,
             app_id: None,
-            wake_at: earliest(look_again_at, gate_due),
+            wake_at: earliest(earliest(look_again_at, gate_due), scene.freeze_changes),
             to_measure,
             at_rest: false,
             version: Some(version),

@@ -120,6 +120,7 @@ impl Rig {
             event: Event::Created {
                 by: "test".to_owned(),
                 comment: None,
+                break_glass: None,
             },
             supersede: Vec::new(),
             notices: Vec::new(),

@@ -36,6 +36,7 @@ pub(super) async fn command(
         order,
         by: caller.name,
         comment,
+        from: None,
     };
     let rollout = web.service.order(rollout.id, command, guard).await?;
     Ok(Json(web.show(&rollout, true).await?))
@@ -49,6 +50,7 @@ pub(super) fn may(caller: &Principal, order: &Order, rollout: &Rollout) -> Resul
             guard::approves(caller, &rollout.project)?;
             belongs(caller, &rollout.plan, &rollout.state)
         }
+        Order::BreakGlass => guard::has(caller, RoleWord::Operator, project),
         Order::Promote
         | Order::PromoteFull
         | Order::Abort
@@ -73,6 +75,7 @@ fn order_of(word: OrderWord) -> Order {
         OrderWord::Resume => Order::Resume,
         OrderWord::Retry => Order::Retry,
         OrderWord::Skip => Order::Skip,
+        OrderWord::BreakGlass => Order::BreakGlass,
     }
 }
 
@@ -94,6 +97,7 @@ fn passes_approval(order: &Order, plan: &Plan, state: &Standing) -> bool {
         | Order::Retry
         | Order::Approve
         | Order::Reject
+        | Order::BreakGlass
         | Order::Alert { .. }
         | Order::Supersede { .. } => false,
     }
@@ -136,6 +140,7 @@ pub(super) async fn approve(
         order,
         by: caller.name,
         comment,
+        from: None,
     };
     // What was checked above holds for this step and attempt only.
     let guard = Some((cursor.step, Some(cursor.attempt)));

@@ -1,7 +1,7 @@
 //! Asking for rollouts, and looking at them.
 
 use api::{
-    Deploy, Explanation, MeasurementView, Page, ProblemBody, RolloutSummary, RolloutView,
+    Deploy, Explanation, MeasurementView, Page, ProblemBody, RoleWord, RolloutSummary, RolloutView,
     TransitionView,
 };
 use axum::{
@@ -20,7 +20,7 @@ use super::{
     Web,
     apps::{etag, location, matches, seen},
     extract::{AppPath, Asked, Caller, JsonBody, Params},
-    orders,
+    guard, orders,
     page::{self, PageParams, Paged, bad_cursor},
 };
 use crate::{
@@ -54,6 +54,13 @@ pub(super) async fn create(
     body: JsonBody<Deploy>,
 ) -> Result<Response, ServeError> {
     let asked = what(&body.value)?;
+    if let Some(reason) = &body.value.break_glass {
+        guard::has(&caller, RoleWord::Operator, Some(&path.project))?;
+        if reason.trim().is_empty() {
+            let detail = "say why: it is kept in the history and told to all";
+            return Err(ServeError::field("/breakGlass", detail));
+        }
+    }
     let AppPath { project, app } = path;
     let route = format!("POST /api/v1/apps/{project}/{app}/rollouts");
     let key = idempotency_key(&headers)?;
@@ -67,6 +74,7 @@ pub(super) async fn create(
         app,
         asked,
         comment: body.value.comment,
+        break_glass: body.value.break_glass,
         by: caller.name,
         idempotency: key,
     };

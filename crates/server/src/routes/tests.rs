@@ -1,6 +1,7 @@
 //! The routes, asked over HTTP: who may do what, how errors look, and that what is documented is
 //! what is served.
 
+mod freezes;
 mod rig;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -147,7 +148,9 @@ async fn matrix(rig: &Rig, asker: &Asker, by: &By, rollouts: [uuid::Uuid; 2]) {
             match promised(entry.access, asker, project) {
                 Some(refusal) => assert_eq!(status, refusal, "{what}"),
                 // No such token, which only the handler can know.
-                None if entry.path == "/api/v1/tokens/{id}" => assert_eq!(status, 404),
+                None if matches!(entry.path, "/api/v1/tokens/{id}" | "/api/v1/freezes/{id}") => {
+                    assert_eq!(status, 404, "{what}");
+                }
                 None => assert!(![401, 403, 404, 500].contains(&status), "{what}"),
             }
         }

@@ -98,7 +98,8 @@ fn well_formed(asked: &CreateToken) -> Result<(), ServeError> {
     }
 }
 
-fn plain(text: &str) -> bool {
+/// Whether a text may be a name that ends up in histories and addresses.
+pub(super) fn plain(text: &str) -> bool {
     let fits = (1..=NAME_MAX).contains(&text.len());
     fits && text
         .bytes()

@@ -101,7 +101,9 @@ fn reached(rollout: &Rollout, version: Option<i64>) -> bool {
 /// Whether it goes on only when somebody says so.
 fn needs_person(rollout: &Rollout) -> bool {
     if rollout.phase == Phase::Paused {
-        return true;
+        // What a freeze window holds goes on by itself.
+        let hold = rollout.state.hold.as_ref();
+        return !hold.is_some_and(rollout::Hold::is_by_freeze);
     }
     match &rollout.waiting {
         Some(
@@ -121,6 +123,7 @@ fn needs_person(rollout: &Rollout) -> bool {
             | WaitingOn::RouterUnknown { .. }
             | WaitingOn::Timer { .. }
             | WaitingOn::Gates { .. }
+            | WaitingOn::Frozen { .. }
             | WaitingOn::StableReady { .. },
         )
         | None => false,

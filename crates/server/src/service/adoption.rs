@@ -72,6 +72,7 @@ impl Service {
         let request = DeployRequest {
             project: app.project.clone(),
             app: app.name.clone(),
+            break_glass: None,
             comment: Some("asked for at the workload".to_owned()),
             by: offer.by,
             asked: Asked::Offered(Box::new(offer.artifact)),

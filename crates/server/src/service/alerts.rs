@@ -155,6 +155,7 @@ impl Service {
             order,
             by,
             comment: None,
+            from: None,
         };
         match self
             .order_with(rollout.id, &command, None, Some(alerted))

@@ -2,7 +2,7 @@
 
 use drivers::{AppKey, workload::ResolvedArtifact};
 use rollout::{
-    Command, Event, Order, Outcome, Phase, Plan, Revision, Revisions, State, WaitingOn,
+    BreakGlass, Command, Event, Order, Outcome, Phase, Plan, Revision, Revisions, State, WaitingOn,
     document::Problem,
 };
 use serde_json::Value;
@@ -34,6 +34,8 @@ pub(crate) struct DeployRequest {
     pub(crate) app: String,
     pub(crate) asked: Asked,
     pub(crate) comment: Option<String>,
+    /// Why freeze windows shall not hold it, when they shall not.
+    pub(crate) break_glass: Option<String>,
     pub(crate) by: String,
     pub(crate) idempotency: Option<Idempotency>,
 }
@@ -126,7 +128,11 @@ impl Service {
             comment: request.comment.clone(),
             by: request.by.clone(),
         };
-        let (by, comment) = (request.by.clone(), request.comment.clone());
+        let words = Words {
+            by: request.by.clone(),
+            comment: request.comment.clone(),
+            break_glass: request.break_glass.clone(),
+        };
         self.refuse_other_router(&app, &file).await?;
         self.refuse_needless(&app, &new).await?;
         let replicas = self.replicas(&file, &key_of(&app)).await?;
@@ -138,7 +144,7 @@ impl Service {
                 replicas,
                 undo,
             });
-            build(facts, &file, found.applied(plan), &by, comment.clone())
+            build(facts, &file, found.applied(plan), &words)
         };
         let key = request.idempotency.as_ref();
         let rollout = self.store.create_rollout(&new, build, key).await?;
@@ -311,22 +317,30 @@ impl DeployRequest {
     }
 }
 
+/// Who asks for a rollout, and in which words.
+#[derive(Debug, Clone)]
+struct Words {
+    by: String,
+    comment: Option<String>,
+    break_glass: Option<String>,
+}
+
 /// The new rollout's plan and state, and what happens to the rollouts that it supersedes. Runs
 /// inside the store's transaction, with the app's row locked.
-fn build(
-    facts: &CreateFacts,
-    file: &AppFile,
-    plan: Plan,
-    by: &str,
-    comment: Option<String>,
-) -> Created {
+fn build(facts: &CreateFacts, file: &AppFile, plan: Plan, words: &Words) -> Created {
+    let Words {
+        by,
+        comment,
+        break_glass,
+    } = words.clone();
     let now = facts.now;
     let command = Command {
         order: Order::Supersede {
             revision: facts.candidate,
         },
-        by: by.to_owned(),
+        by: by.clone(),
         comment: None,
+        from: None,
     };
     let older = facts.pending.iter().chain(facts.active.iter());
     let key = key_of(&facts.app);
@@ -348,10 +362,18 @@ fn build(
             Ok(Outcome::Unchanged) | Err(_) => None,
         }
     });
-    let state = State::new(now);
+    let state = State {
+        break_glass: break_glass.clone().map(|reason| BreakGlass {
+            by: by.clone(),
+            at: now,
+            reason,
+        }),
+        ..State::new(now)
+    };
     let event = Event::Created {
-        by: by.to_owned(),
+        by,
         comment,
+        break_glass,
     };
     Created {
         supersede: supersede.collect(),

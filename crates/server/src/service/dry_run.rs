@@ -4,7 +4,7 @@ use analysis::{Compare, outlook::Traffic};
 use api::{GateCheck, GateOutlook, PlanRequest, PlanView, StepPlan};
 use drivers::{AppKey, Routes, TrafficRouter, substitution::Substitution};
 use rollout::{
-    Plan, Revision, Revisions, Role, Step, Target, Weight,
+    Freeze, Plan, Revision, Revisions, Role, Step, Target, Weight,
     gate::{Counters, Gate, Question, Reading},
     observation::{Instance, InstanceState, ObservedRoutes},
 };
@@ -14,7 +14,9 @@ use crate::{
     app_file::AppFile,
     controller::{Inquiry, Probe, Stand, ask, instances},
     error::ServeError,
+    freezes,
     live::Seen,
+    views,
 };
 
 impl Service {
@@ -78,6 +80,20 @@ impl Service {
             warnings.push("recreate: no instance serves between the old and the new".to_owned());
         }
         warnings.extend(self.router_warnings(&file, &key).await);
+        let now = self.leases.now();
+        let windows = self.store.freezes_of(project, app).await?;
+        let (on, _) = freezes::on_now(&windows, now);
+        warnings.extend(on.iter().map(|it| {
+            let Freeze {
+                window,
+                until,
+                reason,
+                ..
+            } = it;
+            format!(
+                "freeze window {window} is on: a rollout would wait until {until:.0} ({reason})"
+            )
+        }));
         let gates = self.gate_checks(&file, &plan, &key).await;
         let blind = gates.iter().filter(|it| !it.has_data);
         warnings
@@ -90,6 +106,10 @@ impl Service {
             steps: steps(&plan, file.bindings.traffic.driver()),
             abort: plan.abort.iter().map(|it| it.behavior().title()).collect(),
             gates,
+            freezes: windows
+                .iter()
+                .map(|it| views::freeze_view(it, now))
+                .collect(),
             warnings,
         })
     }

@@ -8,7 +8,7 @@ use store::{Commit, Rollout, Store, StoreError};
 use uuid::Uuid;
 
 use super::{Service, alerts::Alerted};
-use crate::{app_file::AppFile, controller::notices, error::ServeError};
+use crate::{app_file::AppFile, controller::notices, error::ServeError, freezes};
 
 /// How often an order is decided again because something else was committed meanwhile.
 const TRIES: u32 = 10;
@@ -58,6 +58,7 @@ impl Service {
                 guard.get_or_insert((cursor.step, Some(cursor.attempt)));
             }
             self.check_retry(&rollout, command).await?;
+            self.check_freezes(&rollout, &command.order).await?;
             let outcome =
                 rollout::command(&rollout.plan, &rollout.state, command, self.leases.now());
             let (state, event) = match outcome.map_err(ServeError::Rejection)? {
@@ -106,6 +107,19 @@ impl Service {
             detail: "the rollout changes faster than the order can be committed; try again"
                 .to_owned(),
         })
+    }
+
+    /// An order that would send traffic to the candidate at once must not get past a freeze window.
+    async fn check_freezes(&self, rollout: &Rollout, order: &Order) -> Result<(), ServeError> {
+        if !matches!(order, Order::PromoteFull | Order::Retry) {
+            return Ok(());
+        }
+        let rows = self.store.freezes_of(&rollout.project, &rollout.app);
+        let (on, _) = freezes::on_now(&rows.await?, self.leases.now());
+        match rollout::refused_by_freeze(&rollout.plan, &rollout.state, order, &on) {
+            Some(why) => Err(ServeError::Rejection(why)),
+            None => Ok(()),
+        }
     }
 
     /// A rollout that was taken back can only be tried again while the app is as it was then.
@@ -203,6 +217,7 @@ fn takes_back(order: &Order) -> bool {
         | Order::Retry
         | Order::Skip
         | Order::Approve
+        | Order::BreakGlass
         | Order::Supersede { .. } => false,
     }
 }
@@ -212,6 +227,7 @@ fn is_about_a_step(order: &Order) -> bool {
     match order {
         Order::Promote | Order::Skip | Order::Approve | Order::Reject | Order::Retry => true,
         Order::PromoteFull
+        | Order::BreakGlass
         | Order::Abort
         | Order::Pause
         | Order::Resume

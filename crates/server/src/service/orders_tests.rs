@@ -98,6 +98,7 @@ async fn a_crowd_around_one_rollout_keeps_nobody_else_waiting() {
             order,
             by,
             comment: None,
+            from: None,
         };
         tokio::spawn(async move { service.order(id, command, None).await })
     };

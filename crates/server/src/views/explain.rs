@@ -2,7 +2,7 @@
 
 use api::{ActionView, Explanation, GateView, RevisionTraffic, RolloutView};
 use jiff::Timestamp;
-use rollout::{Command, Order, Outcome, Phase, Plan, State, target};
+use rollout::{Command, Order, Outcome, Phase, Plan, State, WaitingOn, target};
 use store::Rollout;
 
 use super::detail::{self, Shown};
@@ -154,11 +154,15 @@ fn unknown_parts(seen: &crate::live::Seen) -> Vec<String> {
 /// nothing is none.
 fn tried(rollout: &Rollout, by: &str, now: Timestamp) -> Vec<(Order, Result<String, String>)> {
     let (plan, state) = (&rollout.plan, &rollout.state);
+    // The glass is there for whoever a window keeps waiting.
+    let frozen = matches!(rollout.waiting, Some(WaitingOn::Frozen { .. }));
     let outcome = |order: Order| {
         let command = Command {
             order,
             by: by.to_owned(),
-            comment: None,
+            // Breaking the glass needs one; what it says is not asked here.
+            comment: Some(String::from("…")),
+            from: None,
         };
         let found = match rollout::command(plan, state, &command, now) {
             Ok(Outcome::Changed(next, _)) => Ok(effect(&command.order, plan, state, &next)),
@@ -167,7 +171,9 @@ fn tried(rollout: &Rollout, by: &str, now: Timestamp) -> Vec<(Order, Result<Stri
         };
         (command.order, found)
     };
-    Order::OF_PEOPLE.into_iter().map(outcome).collect()
+    let orders = Order::OF_PEOPLE.into_iter();
+    let orders = orders.filter(|it| frozen || *it != Order::BreakGlass);
+    orders.map(outcome).collect()
 }
 
 /// What can be ordered now.
@@ -219,6 +225,7 @@ fn named(order: &Order) -> Option<(&'static str, &'static str)> {
         Order::Skip => Some(("skip", "Skip the step")),
         Order::Pause => Some(("pause", "Pause")),
         Order::Abort => Some(("abort", "Roll back")),
+        Order::BreakGlass => Some(("breakGlass", "Break the glass")),
         Order::Alert { .. } | Order::Supersede { .. } => None,
     }
 }
@@ -260,6 +267,7 @@ fn effect(order: &Order, plan: &Plan, state: &State, next: &State) -> String {
             "begins the rollout again from its first step".to_owned()
         }
         Order::Retry => format!("begins {here} again, gates and approvals anew"),
+        Order::BreakGlass => "takes it past freeze windows; say why in a comment".to_owned(),
         Order::Approve => format!("counts as your approval of {here}"),
         Order::Alert { .. } | Order::Supersede { .. } => "takes it back".to_owned(),
     }

@@ -143,6 +143,7 @@ fn at_the_gate() -> (Rollout, Seen) {
         },
         gates: gates.states.clone(),
         readable_since: None,
+        freezes: Vec::new(),
     };
     let seen = Seen {
         target: target(&plan, &state),

@@ -16,6 +16,7 @@ mod commit;
 mod create;
 mod events;
 mod faults;
+mod freezes;
 mod outbox;
 mod people;
 mod schema;

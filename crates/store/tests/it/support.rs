@@ -242,6 +242,7 @@ pub(crate) fn build(facts: &CreateFacts) -> Created {
         event: Event::Created {
             by: "token:ci".to_owned(),
             comment: None,
+            break_glass: None,
         },
         supersede: abort.chain(cancel).collect(),
         notices: vec![notice("rollout.created")],

@@ -337,6 +337,7 @@ mod tests {
             },
             gates: BTreeMap::new(),
             readable_since: None,
+            freezes: Vec::new(),
         };
         let names = |it: Option<BTreeSet<String>>| it.map(|it| it.into_iter().collect::<Vec<_>>());
         let some = |names: &[&str]| Some(names.iter().map(ToString::to_string).collect());

@@ -12,6 +12,7 @@ use crate::{
         observe,
         troubles::{Condition, Part},
     },
+    freezes,
 };
 
 /// What one pass works with.
@@ -22,6 +23,8 @@ pub(super) struct Scene {
     pub(super) whole: u32,
     pub(super) observation: Observation,
     pub(super) now: Timestamp,
+    /// When a freeze window begins or ends next.
+    pub(super) freeze_changes: Option<Timestamp>,
 }
 
 impl Pass {
@@ -106,12 +109,14 @@ impl Pass {
         )
         .await;
         let now = self.shared.service.leases.now();
+        let (freezes, freeze_changes) = freezes::on_now(&input.freezes, now);
         let readable = workload.known().is_some() && routes.known().is_some();
         let observation = Observation {
             workload,
             routes,
             gates: gates.states,
             readable_since: readable.then(|| self.readable_since.unwrap_or(now)),
+            freezes,
         };
         Scene {
             bindings: file.bindings.clone(),
@@ -119,6 +124,7 @@ impl Pass {
             whole,
             observation,
             now,
+            freeze_changes,
         }
     }
 }

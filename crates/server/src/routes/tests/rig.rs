@@ -302,6 +302,7 @@ impl Rig {
             event: Event::Created {
                 by: "token:ci".to_owned(),
                 comment: Some("first".to_owned()),
+                break_glass: None,
             },
             supersede: Vec::new(),
             notices: Vec::new(),
