@@ -5,7 +5,7 @@ DEMO_PACKAGES = postgresql haproxy prometheus prometheus-alertmanager
 NODE_PACKAGES = containerd runc containernetworking-plugins iptables nftables conntrack
 export SQLX_OFFLINE ?= true
 
-.PHONY: help demo test packages kubernetes build node test-node fmt lint docs bench bench-gates bench-analysis install clean
+.PHONY: help demo test packages kubernetes web build test-web node test-node fmt lint docs bench bench-gates bench-analysis install clean
 
 help: ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -19,7 +19,10 @@ packages: ## Install Postgres, HAProxy, Prometheus and Alertmanager where they a
 kubernetes: ## Build the Kubernetes control plane for tests (once; cached)
 	@scripts/kubernetes >/dev/null
 
-build: ## Build the binary
+web: ## Build the dashboard, where it is older than its sources
+	@scripts/web
+
+build: web ## Build the binary, with the dashboard in it
 	@command -v $(CARGO) >/dev/null || { echo "cargo is needed: install Rust 1.94 or newer from https://rustup.rs" >&2; exit 1; }
 	$(CARGO) build --locked -p cli
 
@@ -37,6 +40,11 @@ test: packages kubernetes build ## Run every test
 	if [ "$$code" -eq 0 ]; then $(MAKE) test-node; \
 	elif [ "$$code" -eq 77 ] && [ -z "$(SLUICE_REQUIRE_NODE)" ]; then echo "The tests on a real node were left out: see above."; \
 	else exit "$$code"; fi
+
+test-web: packages build ## Check the dashboard, and use it in a real browser
+	scripts/packages chromium
+	cd web && npm run check && npm test
+	cd web && npm run test:browser
 
 node: kubernetes ## Install and build what a Kubernetes node needs: containerd, Kubernetes, a Gateway
 	scripts/packages $(NODE_PACKAGES)

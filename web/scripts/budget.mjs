@@ -11,7 +11,9 @@ const sizes = ["index.html", ...first].map((name) => [name, size(name)]);
 const total = sizes.reduce((sum, [, bytes]) => sum + bytes, 0);
 for (const [name, bytes] of sizes) console.log(`${String(bytes).padStart(8)}  ${name}`);
 const all = readdirSync(new URL("assets/", dist)).length;
-console.log(`${String(total).padStart(8)}  first load, gzip (budget ${BUDGET}; ${all} files in all)`);
+console.log(
+  `${String(total).padStart(8)}  first load, gzip (budget ${BUDGET}; ${all} files in all)`,
+);
 if (total > BUDGET) {
   console.error("The first load is over its budget: load what is not needed at once later.");
   process.exit(1);

@@ -1,5 +1,10 @@
 // Which page is where.
-import { createRootRoute, createRoute, createRouter, lazyRouteComponent } from "@tanstack/react-router";
+import {
+  createRootRoute,
+  createRoute,
+  createRouter,
+  lazyRouteComponent,
+} from "@tanstack/react-router";
 import { NotThere } from "./pages/NotThere";
 import { Overview } from "./pages/Overview";
 import { Shell } from "./pages/Shell";

@@ -10,6 +10,7 @@ const UNITS: [number, string][] = [
 
 /** `95` → `1 min 35 s`; the two greatest units. */
 export function duration(seconds: number): string {
+  if (seconds > 0 && seconds < 9.95) return `${Number(seconds.toFixed(1))} s`;
   const whole = Math.max(0, Math.round(seconds));
   const at = UNITS.findIndex(([size]) => whole >= size);
   if (at < 0) return "0 s";

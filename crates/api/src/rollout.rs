@@ -135,8 +135,14 @@ pub struct RolloutSummary {
     pub phase: String,
     /// The current step's title and place, e.g. `setWeight 25 (3/8)`.
     pub step: String,
+    /// Percent of the traffic asked for the candidate.
+    #[serde(default)]
+    pub share: f64,
     /// What it waits for, in one sentence.
     pub waiting: Option<String>,
+    /// Whether it goes on only when a person acts.
+    #[serde(default)]
+    pub needs_person: bool,
     /// Why it was taken back, in one sentence.
     pub reason: Option<String>,
     /// When it was asked for.

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use rollout::{Revision, gate::Reading};
 use store::{App, RevisionRow, StoredMeasurement, Token, TransitionRow};
 
-pub(crate) use self::detail::{Shown, summary, view};
+pub(crate) use self::detail::{Shown, needs_person, summary, view};
 pub(crate) use self::explain::{actions, explain};
 pub(crate) use self::freeze::freeze_view;
 

@@ -8,7 +8,7 @@ use crate::{Store, error::StoreError};
 /// How the rollouts of a span of time went.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcomes {
-    /// Those that ended in it, cancelled ones and undos left out.
+    /// Those that ended in it; installations, cancelled ones and undos left out.
     pub rollouts: i64,
     /// Those of them that became stable.
     pub succeeded: i64,
@@ -36,7 +36,7 @@ impl Store {
                  SELECT phase, undo, created_at, ended_at,
                         (state #>> '{abort,at}')::timestamptz AS decided_at
                  FROM rollout
-                 WHERE app_id = $1 AND ended_at > now() - make_interval(days => $2))
+                 WHERE app_id = $1 AND stable IS NOT NULL AND ended_at > now() - make_interval(days => $2))
                SELECT count(*) FILTER (WHERE phase <> 'cancelled' AND NOT undo) AS "rollouts!",
                       count(*) FILTER (WHERE phase = 'succeeded' AND NOT undo) AS "succeeded!",
                       count(*) FILTER (WHERE phase = 'rolledBack' AND NOT undo) AS "rolled_back!",
@@ -47,7 +47,7 @@ impl Store {
                           FILTER (WHERE phase = 'succeeded' AND NOT undo) AS median_seconds,
                       percentile_cont(0.5) WITHIN GROUP (
                           ORDER BY extract(epoch FROM ended_at - decided_at)::float8)
-                          FILTER (WHERE phase = 'rolledBack' AND decided_at IS NOT NULL)
+                          FILTER (WHERE phase = 'rolledBack' AND NOT undo AND decided_at IS NOT NULL)
                           AS restore_seconds
                FROM ended"#,
             app,

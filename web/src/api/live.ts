@@ -15,6 +15,8 @@ interface Listener {
   onState(state: LiveState): void;
   /** The stream stands anew and it is not certain that it continues the old one. */
   onFresh(): void;
+  /** The server does not know who asks any more. */
+  onSignedOut(): void;
 }
 
 /** Follows the stream until `signal` is aborted. */
@@ -38,6 +40,7 @@ export async function follow(listener: Listener, signal: AbortSignal): Promise<v
     } catch (error) {
       // An id that the server does not know any more: begin anew.
       if (error instanceof Refused && error.status === 400) last = undefined;
+      if (error instanceof Refused && error.status === 401) listener.onSignedOut();
     }
     if (signal.aborted) return;
     listener.onState("broken");
@@ -97,14 +100,19 @@ export function parsed(block: string): LiveEvent | undefined {
 
 function waited(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
+    const over = new AbortController();
     const now = () => {
       clearTimeout(timer);
+      over.abort();
       resolve();
     };
-    signal.addEventListener("abort", now, { once: true });
+    const timer = setTimeout(now, ms);
+    const once = { once: true, signal: over.signal };
+    signal.addEventListener("abort", now, once);
     // Awake again: do not wait out a pause that began before.
-    addEventListener("online", now, { once: true });
-    document.addEventListener("visibilitychange", now, { once: true });
+    addEventListener("online", now, once);
+    document.addEventListener("visibilitychange", () => document.hidden || now(), {
+      signal: over.signal,
+    });
   });
 }

@@ -120,10 +120,7 @@ export const measurements = (id: string, gate: string, live: boolean) =>
 
 export const tokens = queryOptions({
   queryKey: ["tokens"],
-  queryFn: () =>
-    all((cursor) =>
-      data(api.GET("/api/v1/tokens", { params: { query: { limit: PAGE, cursor } } })),
-    ),
+  queryFn: async () => (await data(api.GET("/api/v1/tokens"))).items,
 });
 
 /** Makes old what an event has changed. */

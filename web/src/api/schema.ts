@@ -4,6 +4,26 @@
  */
 
 export interface paths {
+    "/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The page.
+         * @description Needs no token.
+         */
+        get: operations["get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/apps": {
         parameters: {
             query?: never;
@@ -15,7 +35,7 @@ export interface paths {
          * The apps, by project and name.
          * @description Needs the role viewer; shows and touches the projects only where the caller has it.
          */
-        get: operations["list"];
+        get: operations["get_apps"];
         put?: never;
         post?: never;
         delete?: never;
@@ -35,18 +55,18 @@ export interface paths {
          * One app.
          * @description Needs the role viewer in the project.
          */
-        get: operations["get"];
+        get: operations["get_apps_project_app"];
         /**
          * Applies an app file.
          * @description Needs the role operator in the project.
          */
-        put: operations["put"];
+        put: operations["put_apps_project_app"];
         post?: never;
         /**
          * Removes an app that has no active rollout. What runs goes on running.
          * @description Needs the role operator in the project.
          */
-        delete: operations["delete"];
+        delete: operations["delete_apps_project_app"];
         options?: never;
         head?: never;
         patch?: never;
@@ -65,7 +85,7 @@ export interface paths {
          * Tries the app's gates, as they are now, on its past rollouts: the last 50 of the time.
          * @description Needs the role deployer in the project.
          */
-        post: operations["backtest"];
+        post: operations["post_apps_project_app_backtests"];
         delete?: never;
         options?: never;
         head?: never;
@@ -83,13 +103,33 @@ export interface paths {
          * What was found of the app's gates when they were calibrated last.
          * @description Needs the role viewer in the project.
          */
-        get: operations["calibrations"];
+        get: operations["get_apps_project_app_calibrations"];
         put?: never;
         /**
          * Tries gates on stable against itself and keeps what is found: later rollouts begin with it.
          * @description Needs the role operator in the project.
          */
-        post: operations["calibrate"];
+        post: operations["post_apps_project_app_calibrations"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/apps/{project}/{app}/outcomes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How an app's rollouts went lately.
+         * @description Needs the role viewer in the project.
+         */
+        get: operations["get_apps_project_app_outcomes"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -110,7 +150,7 @@ export interface paths {
          *     server ask what the document names, so it needs the role that may apply it.
          * @description Needs the role deployer in the project.
          */
-        post: operations["plan"];
+        post: operations["post_apps_project_app_plan"];
         delete?: never;
         options?: never;
         head?: never;
@@ -131,7 +171,7 @@ export interface paths {
          *     runs goes on running, as it did before Sluice came.
          * @description Needs the role operator in the project.
          */
-        post: operations["release"];
+        post: operations["post_apps_project_app_release"];
         delete?: never;
         options?: never;
         head?: never;
@@ -149,7 +189,7 @@ export interface paths {
          * An app's revisions, newest first: the last 200.
          * @description Needs the role viewer in the project.
          */
-        get: operations["revisions"];
+        get: operations["get_apps_project_app_revisions"];
         put?: never;
         post?: never;
         delete?: never;
@@ -171,7 +211,47 @@ export interface paths {
          * Asks for a rollout; one that is under way is superseded.
          * @description Needs the role deployer in the project.
          */
-        post: operations["create"];
+        post: operations["post_apps_project_app_rollouts"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How people can sign in, for the page where they do. A token is always good for it.
+         * @description Needs no token.
+         */
+        get: operations["get_auth"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/exchange": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Exchanges the ID token of a CI job for a token that is good for 15 minutes.
+         * @description Needs no token.
+         */
+        post: operations["post_auth_exchange"];
         delete?: never;
         options?: never;
         head?: never;
@@ -190,10 +270,54 @@ export interface paths {
          *     [`EventView`]. Ends when the server stops or the token does; come back with the last id.
          * @description Needs the role viewer; shows and touches the projects only where the caller has it.
          */
-        get: operations["events"];
+        get: operations["get_events"];
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/freezes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The freeze windows, by name: of the caller's projects, and those for all projects.
+         * @description Needs the role viewer; shows and touches the projects only where the caller has it.
+         */
+        get: operations["get_freezes"];
+        put?: never;
+        /**
+         * Makes a freeze window. It is in force when this is answered.
+         * @description Needs the role operator; shows and touches the projects only where the caller has it.
+         */
+        post: operations["post_freezes"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/freezes/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Takes a freeze window away; what it held goes on.
+         * @description Needs the role operator; shows and touches the projects only where the caller has it.
+         */
+        delete: operations["delete_freezes_id"];
         options?: never;
         head?: never;
         patch?: never;
@@ -213,7 +337,7 @@ export interface paths {
          *     back, or hold it. Resolved, repeated and older alerts change nothing. Unknown keys are accepted.
          * @description Needs the role deployer; shows and touches the projects only where the caller has it.
          */
-        post: operations["alertmanager"];
+        post: operations["post_hooks_alertmanager"];
         delete?: never;
         options?: never;
         head?: never;
@@ -231,7 +355,7 @@ export interface paths {
          * The rollouts, newest first.
          * @description Needs the role viewer; shows and touches the projects only where the caller has it.
          */
-        get: operations["list"];
+        get: operations["get_rollouts"];
         put?: never;
         post?: never;
         delete?: never;
@@ -251,7 +375,7 @@ export interface paths {
          * One rollout.
          * @description Needs the role viewer in the rollout's project.
          */
-        get: operations["get"];
+        get: operations["get_rollouts_id"];
         put?: never;
         post?: never;
         delete?: never;
@@ -273,7 +397,7 @@ export interface paths {
          * Decides on the approval step that a rollout waits at.
          * @description Needs a person's token with the role approver or admin in the rollout's project, and membership of the group that the step names.
          */
-        post: operations["approve"];
+        post: operations["post_rollouts_id_approvals"];
         delete?: never;
         options?: never;
         head?: never;
@@ -293,7 +417,7 @@ export interface paths {
          * Orders a rollout about. An order that goes past an approval step needs the role operator.
          * @description Needs the role deployer in the rollout's project.
          */
-        post: operations["command"];
+        post: operations["post_rollouts_id_commands"];
         delete?: never;
         options?: never;
         head?: never;
@@ -311,7 +435,7 @@ export interface paths {
          * Why a rollout is where it is, and what can be done about it.
          * @description Needs the role viewer in the rollout's project.
          */
-        get: operations["explain"];
+        get: operations["get_rollouts_id_explain"];
         put?: never;
         post?: never;
         delete?: never;
@@ -331,7 +455,7 @@ export interface paths {
          * A rollout's history, oldest first: every committed change, with its place in the hash chain.
          * @description Needs the role viewer in the rollout's project.
          */
-        get: operations["history"];
+        get: operations["get_rollouts_id_history"];
         put?: never;
         post?: never;
         delete?: never;
@@ -351,7 +475,7 @@ export interface paths {
          * A rollout's measurements, oldest first.
          * @description Needs the role viewer in the rollout's project.
          */
-        get: operations["measurements"];
+        get: operations["get_rollouts_id_measurements"];
         put?: never;
         post?: never;
         delete?: never;
@@ -372,7 +496,7 @@ export interface paths {
          *     newer version. (A rollout that needs a person and is not newer is not told again and again.)
          * @description Needs the role viewer in the rollout's project.
          */
-        get: operations["wait"];
+        get: operations["get_rollouts_id_wait"];
         put?: never;
         post?: never;
         delete?: never;
@@ -392,19 +516,19 @@ export interface paths {
          * Who is signed in; 401 if nobody is.
          * @description Needs a token or a session.
          */
-        get: operations["get"];
+        get: operations["get_session"];
         put?: never;
         /**
          * Signs the browser in with a token: the answer sets a cookie that no script can read. The session
          *     has the token's rights for as long as the token is good, and one day at most.
          * @description Needs no token.
          */
-        post: operations["sign_in"];
+        post: operations["post_session"];
         /**
          * Ends the session, here and on the server.
          * @description Needs a token or a session.
          */
-        delete: operations["sign_out"];
+        delete: operations["delete_session"];
         options?: never;
         head?: never;
         patch?: never;
@@ -421,13 +545,13 @@ export interface paths {
          * The tokens that the caller may manage, those that ended included.
          * @description Needs the role admin; shows and touches the projects only where the caller has it.
          */
-        get: operations["list"];
+        get: operations["get_tokens"];
         put?: never;
         /**
          * Makes a token; its secret is in this answer and nowhere else.
          * @description Needs the role admin; shows and touches the projects only where the caller has it.
          */
-        post: operations["create"];
+        post: operations["post_tokens"];
         delete?: never;
         options?: never;
         head?: never;
@@ -448,7 +572,7 @@ export interface paths {
          * Revokes a token. It stops working within 5 seconds everywhere, and open streams end.
          * @description Needs the role admin; shows and touches the projects only where the caller has it.
          */
-        delete: operations["revoke"];
+        delete: operations["delete_tokens_id"];
         options?: never;
         head?: never;
         patch?: never;
@@ -465,7 +589,67 @@ export interface paths {
          * Who asks.
          * @description Needs a token or a session.
          */
-        get: operations["whoami"];
+        get: operations["get_whoami"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/assets/{file}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A file that the page names.
+         * @description Needs no token.
+         */
+        get: operations["get_assets_file"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/auth/callback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Takes the browser back from the identity provider.
+         * @description Needs no token.
+         */
+        get: operations["get_auth_callback"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/auth/login": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Sends the browser to the identity provider.
+         * @description Needs no token.
+         */
+        get: operations["get_auth_login"];
         put?: never;
         post?: never;
         delete?: never;
@@ -485,7 +669,7 @@ export interface paths {
          * Whether the process lives.
          * @description Needs no token.
          */
-        get: operations["health"];
+        get: operations["get_health"];
         put?: never;
         post?: never;
         delete?: never;
@@ -505,7 +689,7 @@ export interface paths {
          * What this process counts, as OpenMetrics.
          * @description Needs no token.
          */
-        get: operations["metrics"];
+        get: operations["get_metrics"];
         put?: never;
         post?: never;
         delete?: never;
@@ -525,7 +709,7 @@ export interface paths {
          * This document.
          * @description Needs no token.
          */
-        get: operations["openapi_json"];
+        get: operations["get_openapi_json"];
         put?: never;
         post?: never;
         delete?: never;
@@ -546,7 +730,7 @@ export interface paths {
          *     renewed its leases within the last seconds.
          * @description Needs no token.
          */
-        get: operations["ready"];
+        get: operations["get_ready"];
         put?: never;
         post?: never;
         delete?: never;
@@ -566,7 +750,7 @@ export interface paths {
          * Whether the start is over: the same question as `/ready`, under the name that probes use.
          * @description Needs no token.
          */
-        get: operations["startup"];
+        get: operations["get_startup"];
         put?: never;
         post?: never;
         delete?: never;
@@ -579,6 +763,19 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description An order, as whoever asks could give it now. */
+        ActionView: {
+            /** @description Whether it would be taken. */
+            allowed: boolean;
+            /** @description What it would do, in one sentence; empty where it is not legal now. */
+            effect: string;
+            /** @description The order's word, e.g. `promoteFull`; `approve` and `reject` are decisions. */
+            order: string;
+            /** @description What a button says. */
+            title: string;
+            /** @description Why not. */
+            whyNot?: string | null;
+        };
         /** @description One alert. */
         Alert: {
             /** @description `summary`, `description` and the like. */
@@ -845,6 +1042,8 @@ export interface components {
         Deploy: {
             /** @description What to roll out: a path, an image, the name of a pool. */
             artifact?: string | null;
+            /** @description Why freeze windows shall not hold it; needs the role operator. */
+            breakGlass?: string | null;
             /** @description Why, for the history. */
             comment?: string | null;
             /** @description Go back to the revision that was stable before; straight, without steps and gates. */
@@ -886,8 +1085,25 @@ export interface components {
              */
             seq: number;
         };
+        /** @description Asks for a token in exchange for a CI job's ID token. */
+        ExchangeRequest: {
+            /** @description The ID token, as the CI provider gives it to the job. */
+            idToken: string;
+        };
+        /** @description A token for a CI job. */
+        Exchanged: {
+            /**
+             * Format: date-time
+             * @description Until when it is good.
+             */
+            expiresAt: string;
+            /** @description The token's text; send it as `Authorization: Bearer …`. */
+            secret: string;
+        };
         /** @description Why a rollout is where it is: sentences for people, with the evidence. */
         Explanation: {
+            /** @description Every order there is, whether it can be given now by whoever asks, and what it would do. */
+            actions?: components["schemas"]["ActionView"][];
             /** @description The facts behind it, most important first. */
             facts: string[];
             /** @description One sentence that answers "what is going on?". */
@@ -903,6 +1119,87 @@ export interface components {
             detail: string;
             /** @description JSON pointer (RFC 6901) into the request's body. */
             pointer: string;
+        };
+        /** @description A window that comes once. */
+        FreezeOnce: {
+            /**
+             * Format: date-time
+             * @description When it begins.
+             */
+            from: string;
+            /**
+             * Format: date-time
+             * @description When it ends, at most 31 days later.
+             */
+            until: string;
+        };
+        /** @description A window that comes again and again. */
+        FreezeRecurring: {
+            /** @description When it begins: a cron pattern of five fields, e.g. `0 18 * * FRI`. */
+            cron: string;
+            /** @description How long it lasts by the clock on the wall, up to 744h, e.g. `62h`. */
+            duration: string;
+            /** @description The IANA time zone of that clock, e.g. `Europe/Zurich`. */
+            timeZone: string;
+        };
+        /** @description Asks for a window: either `recurring` or `once`. */
+        FreezeRequest: {
+            /** @description For which app of the project; absent: for all. */
+            app?: string | null;
+            /** @description Its name: 1 to 63 letters, digits, `-`, `_` or `.`. */
+            name: string;
+            once?: components["schemas"]["FreezeOnce"] | null;
+            /** @description For which project; absent: for all. */
+            project?: string | null;
+            /** @description Why; whoever waits for it is told. */
+            reason: string;
+            recurring?: components["schemas"]["FreezeRecurring"] | null;
+            /** @description What it asks of rollouts that run when it begins. */
+            running?: components["schemas"]["FreezeRunning"];
+        };
+        /**
+         * @description What a window asks of rollouts that run when it begins.
+         * @enum {string}
+         */
+        FreezeRunning: "hold" | "finish";
+        /** @description A window. */
+        FreezeView: {
+            /** @description Whether it is on now. */
+            active: boolean;
+            /** @description For which app of the project; null: for all. */
+            app?: string | null;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            createdAt: string;
+            /** @description Who made it. */
+            createdBy: string;
+            /**
+             * Format: uuid
+             * @description Its id.
+             */
+            id: string;
+            /** @description Its name. */
+            name: string;
+            /**
+             * Format: date-time
+             * @description When it begins next; null: never again.
+             */
+            next?: string | null;
+            once?: components["schemas"]["FreezeOnce"] | null;
+            /** @description For which project; null: for all. */
+            project?: string | null;
+            /** @description Why. */
+            reason: string;
+            recurring?: components["schemas"]["FreezeRecurring"] | null;
+            /** @description What it asks of rollouts that run when it begins. */
+            running: components["schemas"]["FreezeRunning"];
+            /**
+             * Format: date-time
+             * @description When it ends, while it is on.
+             */
+            until?: string | null;
         };
         /** @description What a gate's query answers now. */
         GateCheck: {
@@ -1014,6 +1311,11 @@ export interface components {
              * @description The attempt it was taken in.
              */
             attempt: number;
+            /**
+             * @description What was counted in this measurement alone, of both revisions: `{ candidate, stable }`, each
+             *     `{ requests, errors }` or `{ value }`.
+             */
+            evidence?: Record<string, never> | null;
             /** @description The gate. */
             gate: string;
             /** @description The reading, in words. */
@@ -1059,11 +1361,71 @@ export interface components {
             /** @description The part: `router` or `workload`. */
             part: string;
         };
+        /** @description The identity provider that people sign in by. */
+        OidcView: {
+            /** @description Where a browser goes to sign in; `?next=/path` says where to come back to. */
+            loginUrl: string;
+            /** @description What people call it. */
+            name: string;
+        };
         /**
          * @description The orders a person may give.
          * @enum {string}
          */
-        OrderWord: "promote" | "promoteFull" | "abort" | "pause" | "resume" | "retry" | "skip";
+        OrderWord: "promote" | "promoteFull" | "abort" | "pause" | "resume" | "retry" | "skip" | "breakGlass";
+        /** @description How an app's rollouts went lately. */
+        OutcomesView: {
+            /**
+             * Format: int32
+             * @description Those that were cancelled before they began.
+             */
+            cancelled: number;
+            /**
+             * Format: double
+             * @description The share of rollouts that were taken back or undone, 0 to 1; absent without rollouts.
+             */
+            changeFailureRate?: number | null;
+            /**
+             * Format: int32
+             * @description How many days back.
+             */
+            days: number;
+            /**
+             * Format: double
+             * @description Rollouts that became stable, a day.
+             */
+            deploymentsPerDay: number;
+            /**
+             * Format: double
+             * @description Median seconds from asked for to stable.
+             */
+            medianSeconds?: number | null;
+            /**
+             * Format: double
+             * @description Median seconds from the decision to take a rollout back until it was back.
+             */
+            restoreSeconds?: number | null;
+            /**
+             * Format: int32
+             * @description Those that were taken back.
+             */
+            rolledBack: number;
+            /**
+             * Format: int32
+             * @description Rollouts that ended; cancelled ones and undos are counted apart.
+             */
+            rollouts: number;
+            /**
+             * Format: int32
+             * @description Those that became stable.
+             */
+            succeeded: number;
+            /**
+             * Format: int32
+             * @description Successes that somebody undid later.
+             */
+            undone: number;
+        };
         /** @description One page of a list. */
         Page_AppSummary: {
             /** @description The items. */
@@ -1085,6 +1447,50 @@ export interface components {
             nextCursor?: string | null;
         };
         /** @description One page of a list. */
+        Page_FreezeView: {
+            /** @description The items. */
+            items: {
+                /** @description Whether it is on now. */
+                active: boolean;
+                /** @description For which app of the project; null: for all. */
+                app?: string | null;
+                /**
+                 * Format: date-time
+                 * @description When.
+                 */
+                createdAt: string;
+                /** @description Who made it. */
+                createdBy: string;
+                /**
+                 * Format: uuid
+                 * @description Its id.
+                 */
+                id: string;
+                /** @description Its name. */
+                name: string;
+                /**
+                 * Format: date-time
+                 * @description When it begins next; null: never again.
+                 */
+                next?: string | null;
+                once?: components["schemas"]["FreezeOnce"] | null;
+                /** @description For which project; null: for all. */
+                project?: string | null;
+                /** @description Why. */
+                reason: string;
+                recurring?: components["schemas"]["FreezeRecurring"] | null;
+                /** @description What it asks of rollouts that run when it begins. */
+                running: components["schemas"]["FreezeRunning"];
+                /**
+                 * Format: date-time
+                 * @description When it ends, while it is on.
+                 */
+                until?: string | null;
+            }[];
+            /** @description Give it as `cursor` to get the next page; absent on the last one. */
+            nextCursor?: string | null;
+        };
+        /** @description One page of a list. */
         Page_MeasurementView: {
             /** @description The items. */
             items: {
@@ -1098,6 +1504,11 @@ export interface components {
                  * @description The attempt it was taken in.
                  */
                 attempt: number;
+                /**
+                 * @description What was counted in this measurement alone, of both revisions: `{ candidate, stable }`, each
+                 *     `{ requests, errors }` or `{ value }`.
+                 */
+                evidence?: Record<string, never> | null;
                 /** @description The gate. */
                 gate: string;
                 /** @description The reading, in words. */
@@ -1159,12 +1570,19 @@ export interface components {
                  * @description Its id.
                  */
                 id: string;
+                /** @description Whether it goes on only when a person acts. */
+                needsPerson?: boolean;
                 /** @description pending, progressing, paused, promoting, aborting, succeeded, rolledBack or cancelled. */
                 phase: string;
                 /** @description The app's project. */
                 project: string;
                 /** @description Why it was taken back, in one sentence. */
                 reason?: string | null;
+                /**
+                 * Format: double
+                 * @description Percent of the traffic asked for the candidate.
+                 */
+                share?: number;
                 /** @description The revision that had the traffic before. */
                 stable?: string | null;
                 /** @description The current step's title and place, e.g. `setWeight 25 (3/8)`. */
@@ -1270,6 +1688,8 @@ export interface components {
             abort: string[];
             /** @description The number the new revision would get. */
             candidate: string;
+            /** @description The freeze windows that concern the app, on or to come. */
+            freezes?: components["schemas"]["FreezeView"][];
             /** @description Whether each gate's query returns data now. */
             gates: components["schemas"]["GateCheck"][];
             /**
@@ -1391,12 +1811,19 @@ export interface components {
              * @description Its id.
              */
             id: string;
+            /** @description Whether it goes on only when a person acts. */
+            needsPerson?: boolean;
             /** @description pending, progressing, paused, promoting, aborting, succeeded, rolledBack or cancelled. */
             phase: string;
             /** @description The app's project. */
             project: string;
             /** @description Why it was taken back, in one sentence. */
             reason?: string | null;
+            /**
+             * Format: double
+             * @description Percent of the traffic asked for the candidate.
+             */
+            share?: number;
             /** @description The revision that had the traffic before. */
             stable?: string | null;
             /** @description The current step's title and place, e.g. `setWeight 25 (3/8)`. */
@@ -1453,6 +1880,10 @@ export interface components {
         SignIn: {
             /** @description The token's text. */
             token: string;
+        };
+        /** @description How people can sign in, beside a token. */
+        SignInWays: {
+            oidc?: components["schemas"]["OidcView"] | null;
         };
         /** @description One step of the plan. */
         StepPlan: {
@@ -1613,7 +2044,36 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    list: {
+    get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The dashboard */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": unknown;
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    get_apps: {
         parameters: {
             query?: {
                 /** @description Only apps of this project. */
@@ -1648,7 +2108,7 @@ export interface operations {
             };
         };
     };
-    get: {
+    get_apps_project_app: {
         parameters: {
             query?: never;
             header?: {
@@ -1691,7 +2151,7 @@ export interface operations {
             };
         };
     };
-    put: {
+    put_apps_project_app: {
         parameters: {
             query?: never;
             header?: {
@@ -1757,7 +2217,7 @@ export interface operations {
             };
         };
     };
-    delete: {
+    delete_apps_project_app: {
         parameters: {
             query?: never;
             header?: {
@@ -1799,7 +2259,7 @@ export interface operations {
             };
         };
     };
-    backtest: {
+    post_apps_project_app_backtests: {
         parameters: {
             query?: never;
             header?: never;
@@ -1852,7 +2312,7 @@ export interface operations {
             };
         };
     };
-    calibrations: {
+    get_apps_project_app_calibrations: {
         parameters: {
             query?: never;
             header?: never;
@@ -1883,7 +2343,7 @@ export interface operations {
             };
         };
     };
-    calibrate: {
+    post_apps_project_app_calibrations: {
         parameters: {
             query?: never;
             header?: never;
@@ -1936,7 +2396,41 @@ export interface operations {
             };
         };
     };
-    plan: {
+    get_apps_project_app_outcomes: {
+        parameters: {
+            query?: {
+                /** @description 1 to 366; 30 when absent. */
+                days?: number;
+            };
+            header?: never;
+            path: {
+                project: string;
+                app: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OutcomesView"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    post_apps_project_app_plan: {
         parameters: {
             query?: never;
             header?: never;
@@ -1980,7 +2474,7 @@ export interface operations {
             };
         };
     };
-    release: {
+    post_apps_project_app_release: {
         parameters: {
             query?: never;
             header?: never;
@@ -2024,7 +2518,7 @@ export interface operations {
             };
         };
     };
-    revisions: {
+    get_apps_project_app_revisions: {
         parameters: {
             query?: never;
             header?: never;
@@ -2055,7 +2549,7 @@ export interface operations {
             };
         };
     };
-    create: {
+    post_apps_project_app_rollouts: {
         parameters: {
             query?: never;
             header?: {
@@ -2113,7 +2607,94 @@ export interface operations {
             };
         };
     };
-    events: {
+    get_auth: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignInWays"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    post_auth_exchange: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExchangeRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Exchanged"];
+                };
+            };
+            /** @description The ID token is not good, or was used */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No rule gives this job a token */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The provider's keys cannot be had now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    get_events: {
         parameters: {
             query?: never;
             header?: {
@@ -2144,7 +2725,126 @@ export interface operations {
             };
         };
     };
-    alertmanager: {
+    get_freezes: {
+        parameters: {
+            query?: {
+                /** @description Only windows that concern this project; those for all projects do. */
+                project?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_FreezeView"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    post_freezes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FreezeRequest"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FreezeView"];
+                };
+            };
+            /** @description Not an operator of that scope */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A window of the scope has this name */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A field is wrong */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    delete_freezes_id: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    post_hooks_alertmanager: {
         parameters: {
             query?: never;
             header?: never;
@@ -2193,7 +2893,7 @@ export interface operations {
             };
         };
     };
-    list: {
+    get_rollouts: {
         parameters: {
             query?: {
                 /** @description Only rollouts of this project's apps. */
@@ -2230,7 +2930,7 @@ export interface operations {
             };
         };
     };
-    get: {
+    get_rollouts_id: {
         parameters: {
             query?: never;
             header?: {
@@ -2272,7 +2972,7 @@ export interface operations {
             };
         };
     };
-    approve: {
+    post_rollouts_id_approvals: {
         parameters: {
             query?: never;
             header?: never;
@@ -2324,7 +3024,7 @@ export interface operations {
             };
         };
     };
-    command: {
+    post_rollouts_id_commands: {
         parameters: {
             query?: never;
             header?: never;
@@ -2367,7 +3067,7 @@ export interface operations {
             };
         };
     };
-    explain: {
+    get_rollouts_id_explain: {
         parameters: {
             query?: never;
             header?: never;
@@ -2397,7 +3097,7 @@ export interface operations {
             };
         };
     };
-    history: {
+    get_rollouts_id_history: {
         parameters: {
             query?: {
                 /** @description How many items, 1 to 200; 50 when absent. */
@@ -2432,7 +3132,7 @@ export interface operations {
             };
         };
     };
-    measurements: {
+    get_rollouts_id_measurements: {
         parameters: {
             query?: {
                 /** @description Only measurements of this gate. */
@@ -2469,7 +3169,7 @@ export interface operations {
             };
         };
     };
-    wait: {
+    get_rollouts_id_wait: {
         parameters: {
             query?: {
                 /** @description How long at most, e.g. `30s`; up to `60s`. */
@@ -2504,7 +3204,7 @@ export interface operations {
             };
         };
     };
-    get: {
+    get_session: {
         parameters: {
             query?: never;
             header?: never;
@@ -2532,7 +3232,7 @@ export interface operations {
             };
         };
     };
-    sign_in: {
+    post_session: {
         parameters: {
             query?: never;
             header?: never;
@@ -2582,7 +3282,7 @@ export interface operations {
             };
         };
     };
-    sign_out: {
+    delete_session: {
         parameters: {
             query?: never;
             header?: never;
@@ -2618,7 +3318,7 @@ export interface operations {
             };
         };
     };
-    list: {
+    get_tokens: {
         parameters: {
             query?: never;
             header?: never;
@@ -2646,7 +3346,7 @@ export interface operations {
             };
         };
     };
-    create: {
+    post_tokens: {
         parameters: {
             query?: never;
             header?: never;
@@ -2696,7 +3396,7 @@ export interface operations {
             };
         };
     };
-    revoke: {
+    delete_tokens_id: {
         parameters: {
             query?: never;
             header?: never;
@@ -2725,7 +3425,7 @@ export interface operations {
             };
         };
     };
-    whoami: {
+    get_whoami: {
         parameters: {
             query?: never;
             header?: never;
@@ -2753,7 +3453,121 @@ export interface operations {
             };
         };
     };
-    health: {
+    get_assets_file: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                file: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A script, a style sheet, a picture */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description It is the one that the browser has */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    get_auth_callback: {
+        parameters: {
+            query?: {
+                code?: string;
+                state?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description To where the sign-in began, with a cookie, or to /sign-in with what went wrong */
+            302: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No provider is set up */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    get_auth_login: {
+        parameters: {
+            query?: {
+                /** @description A path on this site to come back to */
+                next?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description To the provider, or to /sign-in with what went wrong */
+            302: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No provider is set up */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    get_health: {
         parameters: {
             query?: never;
             header?: never;
@@ -2781,7 +3595,7 @@ export interface operations {
             };
         };
     };
-    metrics: {
+    get_metrics: {
         parameters: {
             query?: never;
             header?: never;
@@ -2809,7 +3623,7 @@ export interface operations {
             };
         };
     };
-    openapi_json: {
+    get_openapi_json: {
         parameters: {
             query?: never;
             header?: never;
@@ -2838,7 +3652,7 @@ export interface operations {
             };
         };
     };
-    ready: {
+    get_ready: {
         parameters: {
             query?: never;
             header?: never;
@@ -2874,7 +3688,7 @@ export interface operations {
             };
         };
     };
-    startup: {
+    get_startup: {
         parameters: {
             query?: never;
             header?: never;

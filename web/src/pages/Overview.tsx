@@ -28,9 +28,6 @@ const SHOWS: [string, string][] = [
   ["rest", "At rest"],
 ];
 
-/** Waits that end only when a person acts. */
-const PEOPLE = /^(waits for (somebody|approval)|is paused)|somebody must/;
-
 /** The rows of the overview, ready to be searched. */
 export function rows(all: App[], newest: Summary[]): Row[] {
   const last = new Map<string, Summary>();
@@ -50,8 +47,7 @@ export function rows(all: App[], newest: Summary[]): Row[] {
 function grouped(app: App, rollout: Summary | null): Group {
   if (!rollout) return "rest";
   if (!app.rollout) return "needsYou";
-  const needs = rollout.phase === "paused" || PEOPLE.test(rollout.waiting ?? "");
-  return needs ? "needsYou" : "moving";
+  return rollout.needsPerson ? "needsYou" : "moving";
 }
 
 export function Overview() {
@@ -77,13 +73,13 @@ export function Overview() {
           type="search"
           aria-label="Search by name or project"
           placeholder="Search by name or project"
-          className={`${INPUT} max-w-64`}
+          className={`${INPUT} w-64 max-w-full`}
           defaultValue={search.q ?? ""}
           onChange={(event) => change({ q: event.target.value })}
         />
         <select
           aria-label="Show"
-          className={`${INPUT} w-auto`}
+          className={INPUT}
           value={show}
           onChange={(event) => change({ show: event.target.value })}
         >
@@ -105,7 +101,12 @@ export function Overview() {
       )}
       {all.length > 0 && found.length === 0 && <Empty>No app matches.</Empty>}
       {GROUPS.map(([group, title, hint]) => (
-        <Section key={group} title={title} hint={hint} rows={found.filter((it) => it.group === group)} />
+        <Section
+          key={group}
+          title={title}
+          hint={hint}
+          rows={found.filter((it) => it.group === group)}
+        />
       ))}
     </div>
   );
@@ -131,7 +132,7 @@ function Section({ title, hint, rows }: { title: string; hint: string; rows: Row
 /** Of how many rows the browser lays out only those in sight. */
 const SKIP = { contentVisibility: "auto", containIntrinsicSize: "auto 58px" } as const;
 
-function Line({ row: { app, rollout } }: { row: Row }) {
+function Line({ row: { app, rollout, group } }: { row: Row }) {
   return (
     <li
       style={SKIP}
@@ -141,7 +142,7 @@ function Line({ row: { app, rollout } }: { row: Row }) {
         <AppLink project={app.project} app={app.app} />
       </span>
       <span className="justify-self-end sm:justify-self-start">
-        <PhaseBadge phase={rollout?.phase ?? "rest"} />
+        <PhaseBadge phase={rollout?.phase ?? "rest"} needs={group === "needsYou"} />
       </span>
       <span className="col-span-2 min-w-0 text-sm text-dim sm:col-span-1">
         {rollout ? <Story rollout={rollout} /> : <Resting app={app} />}
@@ -164,25 +165,24 @@ function Resting({ app }: { app: App }) {
 }
 
 function Story({ rollout }: { rollout: Summary }) {
-  const share = shareOf(rollout);
+  const share = rollout.share ?? 0;
   const from = rollout.stable ? `${rollout.stable} → ${rollout.candidate}` : rollout.candidate;
   return (
     <span className="block">
       <Link to="/rollouts/$id" params={{ id: rollout.id }} className="font-medium">
         {from}
       </Link>{" "}
-      {rollout.endedAt ? rollout.reason : `${rollout.step} · ${rollout.waiting ?? rollout.reason ?? ""}`}
-      {share !== null && !rollout.endedAt && (
+      {rollout.endedAt
+        ? rollout.reason
+        : `${rollout.step} · ${rollout.waiting ?? rollout.reason ?? ""}`}
+      {!rollout.endedAt && rollout.phase !== "pending" && (
         <span className="mt-1 block max-w-72">
-          <TrafficBar candidate={share} label={`${rollout.candidate} is asked to have ${share} %`} />
+          <TrafficBar
+            candidate={share}
+            label={`${rollout.candidate} is asked to have ${share} %`}
+          />
         </span>
       )}
     </span>
   );
-}
-
-/** The candidate's share as the current step's title says it; `null`: it does not. */
-function shareOf(rollout: Summary): number | null {
-  const found = /setWeight ([\d.]+)/.exec(rollout.step);
-  return found ? Number(found[1]) : null;
 }

@@ -37,7 +37,10 @@ function SignedIn({ who }: { who: Whoami }) {
       </a>
       <header className="border-b border-line bg-card">
         <div className="mx-auto flex max-w-6xl flex-wrap items-center gap-x-5 gap-y-1 px-4 py-2.5">
-          <Link to="/" className="flex items-center gap-2 font-semibold text-ink hover:no-underline">
+          <Link
+            to="/"
+            className="flex items-center gap-2 font-semibold text-ink hover:no-underline"
+          >
             <Mark /> Sluice
           </Link>
           <nav aria-label="Main" className="flex gap-4 text-sm">
@@ -86,6 +89,7 @@ function useLive(principal: string): LiveState {
       onEvent: (event: Parameters<typeof outdate>[1]) => outdate(client, event),
       onState: setState,
       onFresh: () => void client.invalidateQueries(),
+      onSignedOut: () => client.setQueryData(session.queryKey, null),
     };
     void follow(listener, stop.signal);
     return () => stop.abort();
@@ -115,7 +119,12 @@ const ICON =
 function ThemeButton() {
   const dark = useTheme() === "dark";
   return (
-    <button type="button" className={ICON} onClick={toggleTheme} aria-label={dark ? "Light colours" : "Dark colours"}>
+    <button
+      type="button"
+      className={ICON}
+      onClick={toggleTheme}
+      aria-label={dark ? "Light colours" : "Dark colours"}
+    >
       {dark ? <Sun size={17} aria-hidden /> : <Moon size={17} aria-hidden />}
     </button>
   );
@@ -125,8 +134,8 @@ function SignOut() {
   const client = useQueryClient();
   async function leave() {
     await data(api.DELETE("/api/v1/session")).catch(() => undefined);
-    client.clear();
     client.setQueryData(session.queryKey, null);
+    client.removeQueries({ predicate: (it) => it.queryKey[0] !== "session" });
   }
   return (
     <button type="button" className={ICON} onClick={leave} aria-label="Sign out">

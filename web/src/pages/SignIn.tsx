@@ -18,7 +18,12 @@ async function offer(): Promise<Offer> {
 
 export function SignIn() {
   const client = useQueryClient();
-  const offered = useQuery({ queryKey: ["auth"], queryFn: offer, staleTime: Infinity, retry: false });
+  const offered = useQuery({
+    queryKey: ["auth"],
+    queryFn: offer,
+    staleTime: Infinity,
+    retry: false,
+  });
   const [token, setToken] = useState("");
   const [error, setError] = useState<unknown>();
   const [busy, setBusy] = useState(false);
@@ -29,7 +34,7 @@ export function SignIn() {
     setError(undefined);
     try {
       const who = await data(api.POST("/api/v1/session", { body: { token: token.trim() } }));
-      client.clear();
+      client.removeQueries({ predicate: (it) => it.queryKey[0] !== "session" });
       client.setQueryData(session.queryKey, who);
       if (location.pathname === "/sign-in") history.replaceState(null, "", "/");
     } catch (it) {
@@ -55,8 +60,10 @@ export function SignIn() {
         </a>
       )}
       <form onSubmit={enter} className="space-y-3 rounded-lg border border-line bg-card p-4">
+        <input type="text" name="username" autoComplete="username" value="sluice" hidden readOnly />
         <Field
           label="API token"
+          name="token"
           type="password"
           autoComplete="current-password"
           required

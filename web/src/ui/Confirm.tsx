@@ -18,6 +18,8 @@ interface Props {
   disabled?: boolean;
   whyNot?: string | null;
   act: (comment: string) => Promise<unknown>;
+  /** Called when the dialog opens and when it closes. */
+  onOpen?: () => void;
   children?: ReactNode;
 }
 
@@ -40,7 +42,12 @@ export function Confirm({ comment = "optional", look = "plain", ...it }: Props) 
     }
   }
   return (
-    <DialogTrigger onOpenChange={() => setError(undefined)}>
+    <DialogTrigger
+      onOpenChange={() => {
+        setError(undefined);
+        it.onOpen?.();
+      }}
+    >
       <Button look={look} isDisabled={it.disabled}>
         {it.icon}
         {it.trigger}
@@ -70,7 +77,7 @@ export function Confirm({ comment = "optional", look = "plain", ...it }: Props) 
                       {comment === "required" ? "Reason" : "Comment (optional)"}
                     </span>
                     <textarea
-                      className={INPUT}
+                      className={`${INPUT} w-full`}
                       rows={2}
                       maxLength={1000}
                       value={text}

@@ -6,6 +6,7 @@ import {
   CircleDashed,
   CirclePause,
   CircleX,
+  Hand,
   LoaderCircle,
   type LucideIcon,
   Undo2,
@@ -29,6 +30,7 @@ const PHASES: Record<string, [string, Tone, LucideIcon]> = {
   pending: ["Pending", "calm", CircleDashed],
   progressing: ["Progressing", "busy", LoaderCircle],
   promoting: ["Promoting", "busy", LoaderCircle],
+  waits: ["Waits for a person", "wait", Hand],
   paused: ["Paused", "wait", CirclePause],
   aborting: ["Rolling back", "bad", Undo2],
   succeeded: ["Succeeded", "good", CircleCheck],
@@ -45,7 +47,11 @@ const VERDICTS: Record<string, [string, Tone, LucideIcon]> = {
   noData: ["No data", "wait", CircleAlert],
 };
 
-export function Badge({ tone, children, icon: Icon }: {
+export function Badge({
+  tone,
+  children,
+  icon: Icon,
+}: {
   tone: Tone;
   children: ReactNode;
   icon?: LucideIcon;
@@ -60,8 +66,11 @@ export function Badge({ tone, children, icon: Icon }: {
   );
 }
 
-export function PhaseBadge({ phase }: { phase: string }) {
-  const [text, tone, icon] = PHASES[phase] ?? [phase, "calm", CircleDashed];
+/** `needs`: it goes on only when a person acts. */
+export function PhaseBadge({ phase, needs = false }: { phase: string; needs?: boolean }) {
+  const waits = needs && (phase === "progressing" || phase === "promoting");
+  const known = waits ? PHASES.waits : PHASES[phase];
+  const [text, tone, icon] = known ?? [phase, "calm", CircleDashed];
   return (
     <Badge tone={tone} icon={icon}>
       {text}
@@ -84,7 +93,11 @@ const BUTTONS = {
   danger: "bg-card text-bad border-bad",
 };
 
-export function Button({ look = "plain", className = "", ...props }: ButtonProps & {
+export function Button({
+  look = "plain",
+  className = "",
+  ...props
+}: ButtonProps & {
   look?: keyof typeof BUTTONS;
   className?: string;
 }) {
@@ -96,7 +109,12 @@ export function Button({ look = "plain", className = "", ...props }: ButtonProps
   );
 }
 
-export function Card({ title, aside, children, className = "" }: {
+export function Card({
+  title,
+  aside,
+  children,
+  className = "",
+}: {
   title?: ReactNode;
   aside?: ReactNode;
   children: ReactNode;
@@ -119,7 +137,10 @@ export function Card({ title, aside, children, className = "" }: {
 export function Failure({ error }: { error: unknown }) {
   if (!error) return null;
   return (
-    <div role="alert" className="rounded-md bg-bad-soft px-3 py-2 text-sm whitespace-pre-line text-bad">
+    <div
+      role="alert"
+      className="rounded-md bg-bad-soft px-3 py-2 text-sm whitespace-pre-line text-bad"
+    >
       {words(error)}
     </div>
   );
@@ -157,34 +178,45 @@ export function TrafficBar({ candidate, label }: { candidate: number; label: str
       title={label}
       className="flex h-2 w-full overflow-hidden rounded-full bg-stable/35"
     >
-      <div className="bg-candidate transition-[width] duration-300" style={{ width: `${share}%` }} />
+      <div
+        className="bg-candidate transition-[width] duration-300"
+        style={{ width: `${share}%` }}
+      />
     </div>
   );
 }
 
-export function Field({ label, hint, ...props }: ComponentProps<"input"> & {
+export function Field({
+  label,
+  hint,
+  ...props
+}: ComponentProps<"input"> & {
   label: string;
   hint?: string;
 }) {
   return (
     <label className="block text-sm">
       <span className="mb-1 block font-medium">{label}</span>
-      <input {...props} className={`${INPUT} ${props.className ?? ""}`} />
+      <input {...props} className={`${INPUT} w-full ${props.className ?? ""}`} />
       {hint && <span className="mt-1 block text-xs text-dim">{hint}</span>}
     </label>
   );
 }
 
 export const INPUT =
-  "block w-full min-h-9 rounded-md border border-line bg-card px-2.5 py-1.5 text-sm text-ink placeholder:text-dim";
+  "block min-h-9 rounded-md border border-line bg-card px-2.5 py-1.5 text-sm text-ink placeholder:text-dim";
 
-export function Choice({ label, children, ...props }: ComponentProps<"select"> & {
+export function Choice({
+  label,
+  children,
+  ...props
+}: ComponentProps<"select"> & {
   label: string;
 }) {
   return (
     <label className="block text-sm">
       <span className="mb-1 block font-medium">{label}</span>
-      <select {...props} className={INPUT}>
+      <select {...props} className={`${INPUT} w-full`}>
         {children}
       </select>
     </label>
@@ -200,7 +232,11 @@ export function AppLink({ project, app }: { project: string; app: string }) {
 }
 
 /** A table whose columns fit a phone: it scrolls by itself, the page does not. */
-export function Table({ caption, head, children }: {
+export function Table({
+  caption,
+  head,
+  children,
+}: {
   caption: string;
   head: string[];
   children: ReactNode;
@@ -214,7 +250,7 @@ export function Table({ caption, head, children }: {
           <tr className="border-b border-line text-left text-xs text-dim">
             {head.map((it) => (
               <th key={it} scope="col" className="px-2 py-1.5 font-medium whitespace-nowrap">
-                {it}
+                {it || <span className="sr-only">Actions</span>}
               </th>
             ))}
           </tr>

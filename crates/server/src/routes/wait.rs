@@ -5,7 +5,6 @@ use std::time::Duration;
 use api::WaitAnswer;
 use axum::{Json, extract::State};
 use jiff::SignedDuration;
-use rollout::{Phase, WaitingOn};
 use serde::Deserialize;
 use store::Rollout;
 use tokio::{sync::broadcast::error::RecvError, time::Instant};
@@ -15,7 +14,7 @@ use super::{
     Web,
     extract::{Asked, Params},
 };
-use crate::error::ServeError;
+use crate::{error::ServeError, views};
 
 /// The longest wait: proxies cut idle connections off after a minute or later.
 const WAIT_MAX: SignedDuration = SignedDuration::from_secs(60);
@@ -94,39 +93,7 @@ fn reached(rollout: &Rollout, version: Option<i64>) -> bool {
     match version {
         _ if rollout.phase.is_terminal() => true,
         Some(version) => rollout.version > version,
-        None => needs_person(rollout),
-    }
-}
-
-/// Whether it goes on only when somebody says so.
-fn needs_person(rollout: &Rollout) -> bool {
-    if rollout.phase == Phase::Paused {
-        // What a freeze window holds goes on by itself.
-        let hold = rollout.state.hold.as_ref();
-        return !hold.is_some_and(rollout::Hold::is_by_freeze);
-    }
-    match &rollout.waiting {
-        Some(
-            WaitingOn::Promotion
-            | WaitingOn::Approval { .. }
-            | WaitingOn::Decision { .. }
-            | WaitingOn::Held { .. },
-        ) => true,
-        Some(
-            WaitingOn::Predecessor
-            | WaitingOn::FirstPass
-            | WaitingOn::Instances { .. }
-            | WaitingOn::InstancesGone { .. }
-            | WaitingOn::Routes { .. }
-            | WaitingOn::Rule { .. }
-            | WaitingOn::WorkloadUnknown { .. }
-            | WaitingOn::RouterUnknown { .. }
-            | WaitingOn::Timer { .. }
-            | WaitingOn::Gates { .. }
-            | WaitingOn::Frozen { .. }
-            | WaitingOn::StableReady { .. },
-        )
-        | None => false,
+        None => views::needs_person(rollout),
     }
 }
 

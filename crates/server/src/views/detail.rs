@@ -48,6 +48,7 @@ pub(super) fn track_word(track: Track) -> &'static str {
 /// A rollout in a list.
 pub(crate) fn summary(rollout: &Rollout) -> RolloutSummary {
     let abort = rollout.state.abort.as_ref();
+    let share = rollout::target(&rollout.plan, &rollout.state).weight(rollout.candidate);
     RolloutSummary {
         id: rollout.id,
         project: rollout.project.clone(),
@@ -57,10 +58,44 @@ pub(crate) fn summary(rollout: &Rollout) -> RolloutSummary {
         candidate: rollout.candidate.to_string(),
         phase: rollout.phase.word().to_owned(),
         step: step_words(&rollout.plan, &rollout.state),
+        share: share.percent(),
         waiting: waiting_on(rollout).map(|it| it.to_string()),
+        needs_person: !rollout.phase.is_terminal() && needs_person(rollout),
         reason: abort.map(|it| it.reason.to_string()),
         created_at: rollout.created_at,
         ended_at: rollout.ended_at,
+    }
+}
+
+/// Whether it goes on only when somebody says so.
+pub(crate) fn needs_person(rollout: &Rollout) -> bool {
+    if rollout.phase == Phase::Paused {
+        // What a freeze window holds goes on by itself.
+        let hold = rollout.state.hold.as_ref();
+        return !hold.is_some_and(rollout::Hold::is_by_freeze);
+    }
+    match &rollout.waiting {
+        Some(
+            WaitingOn::Promotion
+            | WaitingOn::Approval { .. }
+            | WaitingOn::Decision { .. }
+            | WaitingOn::Held { .. },
+        ) => true,
+        Some(
+            WaitingOn::Predecessor
+            | WaitingOn::FirstPass
+            | WaitingOn::Instances { .. }
+            | WaitingOn::InstancesGone { .. }
+            | WaitingOn::Routes { .. }
+            | WaitingOn::Rule { .. }
+            | WaitingOn::WorkloadUnknown { .. }
+            | WaitingOn::RouterUnknown { .. }
+            | WaitingOn::Timer { .. }
+            | WaitingOn::Gates { .. }
+            | WaitingOn::Frozen { .. }
+            | WaitingOn::StableReady { .. },
+        )
+        | None => false,
     }
 }
 

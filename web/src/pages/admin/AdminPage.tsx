@@ -1,16 +1,14 @@
-// What keeps the house: tokens, freeze windows, the audit log.
+// What keeps the house: tokens and freeze windows.
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { Tab, TabList, TabPanel, Tabs } from "react-aria-components";
 import { session } from "../../api/queries";
-import { Audit } from "./Audit";
 import { Freezes } from "./Freezes";
 import { Tokens } from "./Tokens";
 
 const TABS = [
   ["tokens", "Tokens"],
   ["freezes", "Freeze windows"],
-  ["audit", "Audit log"],
 ] as const;
 
 export function AdminPage() {
@@ -22,7 +20,10 @@ export function AdminPage() {
     <div className="space-y-4">
       <h1>Admin</h1>
       <Tabs selectedKey={tab} onSelectionChange={(it) => setTab(String(it))}>
-        <TabList aria-label="Admin" className="mb-4 flex gap-1 overflow-x-auto border-b border-line">
+        <TabList
+          aria-label="Admin"
+          className="mb-4 flex gap-1 overflow-x-auto border-b border-line"
+        >
           {shown.map(([id, text]) => (
             <Tab
               key={id}
@@ -38,9 +39,6 @@ export function AdminPage() {
         </TabPanel>
         <TabPanel id="freezes">
           <Freezes />
-        </TabPanel>
-        <TabPanel id="audit">
-          <Audit />
         </TabPanel>
       </Tabs>
     </div>

@@ -19,9 +19,14 @@ export function Freezes() {
       <Card title="Freeze windows">
         <Failure error={asked.error} />
         {asked.isPending && <Loading what="freeze windows" />}
-        {asked.data?.length === 0 && <Empty>None: rollouts begin whenever they are asked for.</Empty>}
+        {asked.data?.length === 0 && (
+          <Empty>None: rollouts begin whenever they are asked for.</Empty>
+        )}
         {asked.data && asked.data.length > 0 && (
-          <Table caption="Freeze windows" head={["Name", "Where", "When", "Now", "What runs", "Why", ""]}>
+          <Table
+            caption="Freeze windows"
+            head={["Name", "Where", "When", "Now", "What runs", "Why", ""]}
+          >
             {asked.data.map((it) => (
               <Line key={it.id} freeze={it} />
             ))}

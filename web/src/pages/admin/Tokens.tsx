@@ -19,7 +19,10 @@ export function Tokens() {
         {asked.isPending && <Loading what="tokens" />}
         {asked.data?.length === 0 && <Empty>None.</Empty>}
         {asked.data && asked.data.length > 0 && (
-          <Table caption="Tokens" head={["Name", "Rights", "Groups", "Good until", "Last used", ""]}>
+          <Table
+            caption="Tokens"
+            head={["Name", "Rights", "Groups", "Good until", "Last used", ""]}
+          >
             {asked.data.map((it) => (
               <Line key={it.id} token={it} />
             ))}
@@ -35,14 +38,17 @@ function Line({ token }: { token: Schemas["TokenView"] }) {
   return (
     <tr>
       <td className="font-medium">
-        {token.name} <span className="text-xs font-normal text-dim">{token.person ? "person" : "machine"}</span>
+        {token.name}{" "}
+        <span className="text-xs font-normal text-dim">{token.person ? "person" : "machine"}</span>
       </td>
       <td className="whitespace-nowrap">
         {token.role} in {token.project ?? "all projects"}
       </td>
       <td>{token.groups.join(", ")}</td>
       <td className="whitespace-nowrap tabular-nums">{moment(token.expiresAt)}</td>
-      <td className="whitespace-nowrap tabular-nums">{token.lastUsedAt ? moment(token.lastUsedAt) : "never"}</td>
+      <td className="whitespace-nowrap tabular-nums">
+        {token.lastUsedAt ? moment(token.lastUsedAt) : "never"}
+      </td>
       <td className="text-right">
         {token.revokedAt ? (
           <Badge tone="calm">revoked</Badge>
@@ -73,7 +79,10 @@ function NewToken() {
     event.preventDefault();
     const form = event.currentTarget;
     const text = (name: string) => String(new FormData(form).get(name) ?? "").trim();
-    const groups = text("groups").split(",").map((it) => it.trim()).filter(Boolean);
+    const groups = text("groups")
+      .split(",")
+      .map((it) => it.trim())
+      .filter(Boolean);
     const days = Number(text("days"));
     setError(undefined);
     try {
@@ -111,7 +120,15 @@ function NewToken() {
         </Choice>
         <Field label="Project" name="project" placeholder="all projects" />
         <Field label="Groups" name="groups" placeholder="release-managers, …" />
-        <Field label="Good for, in days" name="days" type="number" min={1} max={90} defaultValue={90} required />
+        <Field
+          label="Good for, in days"
+          name="days"
+          type="number"
+          min={1}
+          max={90}
+          defaultValue={90}
+          required
+        />
         <div className="sm:col-span-3">
           <Failure error={error} />
           <Button type="submit" look="main">

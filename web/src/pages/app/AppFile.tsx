@@ -24,7 +24,9 @@ export default function AppFile({ project, app, document, version }: Props) {
   const client = useQueryClient();
   const path = { project, app };
 
-  async function tried<T>(act: (document: Record<string, never>) => Promise<T>): Promise<T | undefined> {
+  async function tried<T>(
+    act: (document: Record<string, never>) => Promise<T>,
+  ): Promise<T | undefined> {
     setError(undefined);
     setSaid("");
     const one = read(text);
@@ -64,7 +66,10 @@ export default function AppFile({ project, app, document, version }: Props) {
   return (
     <div className="space-y-3">
       <div className="flex max-h-[30rem] overflow-auto rounded-md border border-line font-mono text-xs leading-5">
-        <div aria-hidden className="border-r border-line bg-ground py-2 text-right text-dim select-none">
+        <div
+          aria-hidden
+          className="border-r border-line bg-ground py-2 text-right text-dim select-none"
+        >
           {Array.from({ length: lines }, (_, index) => (
             <div
               // biome-ignore lint/suspicious/noArrayIndexKey: lines are their numbers

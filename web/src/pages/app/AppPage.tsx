@@ -30,7 +30,10 @@ export function AppPage() {
             {project !== "default" && <span className="text-dim">{project}/</span>}
             {app}
           </h1>
-          <PhaseBadge phase={it.rollout?.phase ?? "rest"} />
+          <PhaseBadge
+            phase={it.rollout?.phase ?? "rest"}
+            needs={it.rollout?.needsPerson ?? false}
+          />
           <span className="text-sm text-dim">
             applied <Age at={it.updatedAt} /> ago, version {it.version}
           </span>
@@ -63,7 +66,13 @@ export function AppPage() {
       <PlanPreview project={project} app={app} version={it.version} />
       <Card title="App file">
         <Suspense fallback={<Loading what="the editor" />}>
-          <AppFile key={it.version} project={project} app={app} document={it.document} version={it.version} />
+          <AppFile
+            key={it.version}
+            project={project}
+            app={app}
+            document={it.document}
+            version={it.version}
+          />
         </Suspense>
       </Card>
       <Revisions project={project} app={app} stable={it.stable?.revision} />
@@ -78,7 +87,11 @@ function Counters({ project, app }: { project: string; app: string }) {
     it == null ? "–" : `${Number((it * 100).toFixed(1))} %`;
   const time = (it: number | null | undefined) => (it == null ? "–" : duration(it));
   const numbers: [string, string, string][] = [
-    ["Deployments a day", String(Number(data.deploymentsPerDay.toFixed(2))), `${data.rollouts} in ${data.days} days`],
+    [
+      "Deployments a day",
+      String(Number(data.deploymentsPerDay.toFixed(2))),
+      `${data.rollouts} in ${data.days} days`,
+    ],
     ["Change failure rate", share(data.changeFailureRate), `${data.rolledBack} rolled back`],
     ["Time to restore", time(data.restoreSeconds), "median"],
     ["Duration", time(data.medianSeconds), "median of those that succeeded"],
@@ -103,7 +116,10 @@ function Rollouts({ project, app }: { project: string; app: string }) {
       <Failure error={asked.error} />
       {asked.data?.length === 0 && <Empty>None yet.</Empty>}
       {asked.data && asked.data.length > 0 && (
-        <Table caption="Rollouts, newest first" head={["Rollout", "Outcome", "Asked for", "Took", "Why"]}>
+        <Table
+          caption="Rollouts, newest first"
+          head={["Rollout", "Outcome", "Asked for", "Took", "Why"]}
+        >
           {asked.data.map((it) => (
             <tr key={it.id}>
               <td className="whitespace-nowrap">
@@ -114,11 +130,15 @@ function Rollouts({ project, app }: { project: string; app: string }) {
                 <span className="text-dim">{it.strategy}</span>
               </td>
               <td>
-                <PhaseBadge phase={it.phase} />
+                <PhaseBadge phase={it.phase} needs={it.needsPerson} />
               </td>
               <td className="whitespace-nowrap tabular-nums">{moment(it.createdAt)}</td>
               <td className="whitespace-nowrap tabular-nums">
-                {it.endedAt ? duration(between(it.createdAt, it.endedAt)) : <Age at={it.createdAt} />}
+                {it.endedAt ? (
+                  duration(between(it.createdAt, it.endedAt))
+                ) : (
+                  <Age at={it.createdAt} />
+                )}
               </td>
               <td className="min-w-48 text-dim">{it.reason ?? it.waiting ?? ""}</td>
             </tr>
@@ -141,7 +161,9 @@ function Revisions({ project, app, stable }: { project: string; app: string; sta
             <tr key={it.revision}>
               <td className="font-medium whitespace-nowrap">
                 {it.revision}
-                {it.revision === stable && <span className="text-xs font-normal text-dim"> stable</span>}
+                {it.revision === stable && (
+                  <span className="text-xs font-normal text-dim"> stable</span>
+                )}
               </td>
               <td className="font-mono text-xs break-all">
                 {it.artifact}

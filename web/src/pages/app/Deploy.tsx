@@ -7,7 +7,15 @@ import { api, data } from "../../api/client";
 import { Confirm } from "../../ui/Confirm";
 import { Field } from "../../ui/parts";
 
-export function Deploy({ project, app, stable }: { project: string; app: string; stable: string | null }) {
+export function Deploy({
+  project,
+  app,
+  stable,
+}: {
+  project: string;
+  app: string;
+  stable: string | null;
+}) {
   const [artifact, setArtifact] = useState("");
   const client = useQueryClient();
   const navigate = useNavigate();

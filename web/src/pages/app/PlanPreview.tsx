@@ -4,12 +4,25 @@ import { useState } from "react";
 import { api, data, type Schemas } from "../../api/client";
 import { Badge, Button, Card, Failure, Loading } from "../../ui/parts";
 
-export function PlanPreview({ project, app, version }: { project: string; app: string; version: number }) {
+export function PlanPreview({
+  project,
+  app,
+  version,
+}: {
+  project: string;
+  app: string;
+  version: number;
+}) {
   const [open, setOpen] = useState(false);
   const asked = useQuery({
     queryKey: ["app", project, app, "plan", version],
     queryFn: () =>
-      data(api.POST("/api/v1/apps/{project}/{app}/plan", { params: { path: { project, app } }, body: {} })),
+      data(
+        api.POST("/api/v1/apps/{project}/{app}/plan", {
+          params: { path: { project, app } },
+          body: {},
+        }),
+      ),
     enabled: open,
     staleTime: 30_000,
   });
@@ -24,7 +37,8 @@ export function PlanPreview({ project, app, version }: { project: string; app: s
     >
       {!open && (
         <p className="text-sm text-dim">
-          What the next rollout would do, and whether each gate has data now. Nothing is changed by looking.
+          What the next rollout would do, and whether each gate has data now. Nothing is changed by
+          looking.
         </p>
       )}
       {open && asked.isPending && <Loading what="the plan" />}
@@ -65,7 +79,9 @@ export function Plan({ plan }: { plan: Schemas["PlanView"] }) {
           {plan.gates.map((it) => (
             <li key={it.gate}>
               <b className="font-medium">{it.gate}</b>{" "}
-              <Badge tone={it.hasData ? "good" : "wait"}>{it.hasData ? "has data" : "no data"}</Badge>{" "}
+              <Badge tone={it.hasData ? "good" : "wait"}>
+                {it.hasData ? "has data" : "no data"}
+              </Badge>{" "}
               <span className="text-dim">{it.reading}</span>
               <code className="block text-xs break-all text-dim">{it.question}</code>
             </li>

@@ -41,7 +41,9 @@ function found(root: Node | null, path: string[]): number | null {
   let offset: number | null = root?.range?.[0] ?? null;
   for (const key of path) {
     if (isMap(node)) {
-      const pair = node.items.find((it) => isPair(it) && String((it.key as { value?: unknown })?.value) === key);
+      const pair = node.items.find(
+        (it) => isPair(it) && String((it.key as { value?: unknown })?.value) === key,
+      );
       if (!pair) return offset;
       offset = (pair.key as Node).range?.[0] ?? offset;
       node = pair.value;

@@ -1,13 +1,24 @@
 // What can be done with a rollout, by whom, and what would happen.
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { Check, FastForward, Pause, Play, RotateCcw, SkipForward, StepForward, Undo2, X } from "lucide-react";
-import type { ReactNode } from "react";
+import {
+  Check,
+  FastForward,
+  Hammer,
+  Pause,
+  Play,
+  RotateCcw,
+  SkipForward,
+  StepForward,
+  Undo2,
+  X,
+} from "lucide-react";
+import { type ReactNode, useState } from "react";
 import { api, data, type Schemas } from "../../api/client";
 import { type Rollout, revisions } from "../../api/queries";
 import { Confirm } from "../../ui/Confirm";
 
 export type Explained = Schemas["Explanation"];
-type Action = Explained["actions"][number];
+type Action = Schemas["ActionView"];
 type Order = Schemas["OrderWord"];
 
 const LOOKS: Record<string, [ReactNode, "main" | "plain" | "danger"]> = {
@@ -20,32 +31,37 @@ const LOOKS: Record<string, [ReactNode, "main" | "plain" | "danger"]> = {
   pause: [<Pause key="i" size={16} aria-hidden />, "plain"],
   reject: [<X key="i" size={16} aria-hidden />, "danger"],
   abort: [<Undo2 key="i" size={16} aria-hidden />, "danger"],
+  breakGlass: [<Hammer key="i" size={16} aria-hidden />, "danger"],
 };
 
 export function ActionBar({ explained }: { explained: Explained }) {
   const { rollout } = explained;
   const actions = explained.actions ?? [];
-  const allowed = actions.filter((it) => it.allowed);
+  const place = (it: Action) => Object.keys(LOOKS).indexOf(it.order);
+  const allowed = actions.filter((it) => it.allowed).sort((a, b) => place(a) - place(b));
   // Why one may not decide is worth saying only where somebody is asked to.
   const asked = rollout.waitingOn?.kind === "approval";
   const refused = asked ? actions.find((it) => it.order === "approve" && !it.allowed) : undefined;
   if (allowed.length === 0 && !refused && !rollout.endedAt) return null;
   return (
-    <div className="mt-4 flex flex-wrap items-center gap-2" role="group" aria-label="Actions">
+    <fieldset className="mt-4 flex flex-wrap items-center gap-2">
+      <legend className="sr-only">Actions</legend>
       {allowed.map((it) => (
         <Act key={it.order} action={it} rollout={rollout} />
       ))}
       {rollout.phase === "succeeded" && <Undo rollout={rollout} />}
       {refused?.whyNot && <p className="text-sm text-dim">You cannot approve: {refused.whyNot}</p>}
-    </div>
+    </fieldset>
   );
 }
 
 function Act({ action, rollout }: { action: Action; rollout: Rollout }) {
   const client = useQueryClient();
+  // What is agreed to is what was read when the dialog opened, whatever has happened since.
+  const [read, setRead] = useState({ action, rollout });
   const [icon, look] = LOOKS[action.order] ?? [null, "plain"];
   async function act(comment: string) {
-    await send(action.order, rollout, comment || undefined);
+    await send(read.action.order, read.rollout, comment || undefined);
     await client.invalidateQueries({ queryKey: ["rollout", rollout.id] });
     void client.invalidateQueries({ queryKey: ["apps"] });
   }
@@ -54,9 +70,11 @@ function Act({ action, rollout }: { action: Action; rollout: Rollout }) {
       trigger={action.title}
       icon={icon}
       look={look}
-      title={`${action.title}: ${rollout.app} ${rollout.candidate}`}
-      effect={action.effect}
-      does={action.title}
+      title={`${read.action.title}: ${rollout.app} ${rollout.candidate}`}
+      effect={read.action.effect}
+      does={read.action.title}
+      comment={action.order === "breakGlass" ? "required" : "optional"}
+      onOpen={() => setRead({ action, rollout })}
       act={act}
     />
   );
@@ -81,12 +99,17 @@ function send(order: string, rollout: Rollout, comment: string | undefined) {
 }
 
 /** Back to any revision that is kept. */
-export function Undo({ rollout }: { rollout: { project: string; app: string; candidate: string } }) {
+export function Undo({
+  rollout,
+}: {
+  rollout: { project: string; app: string; candidate: string };
+}) {
   const kept = useQuery(revisions(rollout.project, rollout.app));
   const client = useQueryClient();
+  const [wanted, setWanted] = useState<string>();
   const others = (kept.data ?? []).filter((it) => it.revision !== rollout.candidate);
   if (others.length === 0) return null;
-  let chosen = others[0]?.revision ?? "";
+  const chosen = wanted ?? others[0]?.revision;
   return (
     <Confirm
       trigger="Undo …"
@@ -113,9 +136,8 @@ export function Undo({ rollout }: { rollout: { project: string; app: string; can
         <span className="mb-1 block font-medium">Revision</span>
         <select
           className="block min-h-9 w-full rounded-md border border-line bg-card px-2 text-sm"
-          onChange={(event) => {
-            chosen = event.target.value;
-          }}
+          value={chosen}
+          onChange={(event) => setWanted(event.target.value)}
         >
           {others.map((it) => (
             <option key={it.revision} value={it.revision}>

@@ -56,15 +56,23 @@ export default function GateChart({ gate, rows }: { gate: string; rows: Measurem
   const drawable = drawn.candidate.some((it) => it !== null);
   return (
     <div className="mt-3 space-y-3">
-      {drawable && <Chart series={drawn} label={`${gate} over time; the table below has the same numbers`} />}
-      <Table caption={`Measurements of ${gate}, newest first`} head={["When", "Reading", "Verdict"]}>
+      {drawable && (
+        <Chart series={drawn} label={`${gate} over time; the table below has the same numbers`} />
+      )}
+      <Table
+        caption={`Measurements of ${gate}, newest first`}
+        head={["When", ...(drawn.both ? ["Candidate", "Stable"] : []), "Reading", "Verdict"]}
+      >
         {rows
+          .map((it, at) => ({ it, at }))
           .slice(-ROWS)
           .reverse()
-          .map((it, index) => (
+          .map(({ it, at: index }) => (
             // biome-ignore lint/suspicious/noArrayIndexKey: two may be taken at one moment
             <tr key={`${it.at}-${index}`}>
               <td className="whitespace-nowrap tabular-nums">{moment(it.at)}</td>
+              {drawn.both && <td className="tabular-nums">{shown(drawn.candidate[index])}</td>}
+              {drawn.both && <td className="tabular-nums">{shown(drawn.stable[index])}</td>}
               <td>{it.reading}</td>
               <td>
                 <VerdictBadge verdict={it.verdict} />
@@ -74,6 +82,10 @@ export default function GateChart({ gate, rows }: { gate: string; rows: Measurem
       </Table>
     </div>
   );
+}
+
+function shown(share: number | null | undefined): string {
+  return share == null ? "–" : `${Number(share.toPrecision(3))} %`;
 }
 
 function Chart({ series, label }: { series: Series; label: string }) {
@@ -105,7 +117,10 @@ function Chart({ series, label }: { series: Series; label: string }) {
       {
         width: element.clientWidth,
         height: 190,
-        axes: [axis, { ...axis, size: 56, values: (_, all) => all.map((it) => `${it}${series.unit}`) }],
+        axes: [
+          axis,
+          { ...axis, size: 56, values: (_, all) => all.map((it) => `${it}${series.unit}`) },
+        ],
         series: [
           {},
           line(series.both ? "candidate" : "value", "--candidate"),
@@ -116,7 +131,9 @@ function Chart({ series, label }: { series: Series; label: string }) {
       data,
       element,
     );
-    const resized = new ResizeObserver(() => plot.setSize({ width: element.clientWidth, height: 190 }));
+    const resized = new ResizeObserver(() =>
+      plot.setSize({ width: element.clientWidth, height: 190 }),
+    );
     resized.observe(element);
     return () => {
       resized.disconnect();

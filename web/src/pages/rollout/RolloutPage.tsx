@@ -60,7 +60,7 @@ function Head({ explained }: { explained: Explained }) {
           <AppLink project={rollout.project} app={rollout.app} />
           <span>{from}</span>
         </h1>
-        <PhaseBadge phase={rollout.phase} />
+        <PhaseBadge phase={rollout.phase} needs={rollout.needsPerson} />
         <span className="text-sm text-dim">
           {rollout.strategy} by {rollout.createdBy},{" "}
           {rollout.endedAt ? (

@@ -22,7 +22,10 @@ export function Sides({ rollout }: { rollout: Rollout }) {
     >
       {rollout.traffic.length > 1 && (
         <div className="mb-3">
-          <TrafficBar candidate={share} label={`The candidate has ${percent(share)} of the traffic`} />
+          <TrafficBar
+            candidate={share}
+            label={`The candidate has ${percent(share)} of the traffic`}
+          />
         </div>
       )}
       <div className="grid gap-3 sm:grid-cols-2">
@@ -46,7 +49,10 @@ function One({ side }: { side: Side }) {
         <h3>
           {side.role} {side.revision}
         </h3>
-        <span className="ml-auto text-lg font-semibold tabular-nums" data-testid={`${side.role}-share`}>
+        <span
+          className="ml-auto text-lg font-semibold tabular-nums"
+          data-testid={`${side.role}-share`}
+        >
           {side.observed == null ? "?" : percent(side.observed)}
         </span>
       </div>
@@ -73,7 +79,10 @@ function One({ side }: { side: Side }) {
         <ul className="mt-2 grid grid-cols-[repeat(auto-fill,minmax(9.5rem,1fr))] gap-1 text-xs">
           {side.instances.map((it) => (
             <li key={it.name} className="flex items-center gap-1.5" title={it.address ?? ""}>
-              <span aria-hidden className={`size-2 shrink-0 rounded-sm ${DOTS[it.state] ?? "bg-dim"}`} />
+              <span
+                aria-hidden
+                className={`size-2 shrink-0 rounded-sm ${DOTS[it.state] ?? "bg-dim"}`}
+              />
               <span className="truncate font-mono">{it.name}</span>
               <span className="text-dim">
                 {WORDS[it.state] ?? it.state}

@@ -12,7 +12,10 @@ export function Timeline({ rows }: { rows: Schemas["TransitionView"][] }) {
           key={it.seq}
           className="grid grid-cols-[auto_1fr] gap-x-3 border-l-2 border-line py-1 pl-3 sm:grid-cols-[9.5rem_1fr_auto]"
         >
-          <time dateTime={it.at} className="text-xs leading-5 whitespace-nowrap text-dim tabular-nums">
+          <time
+            dateTime={it.at}
+            className="text-xs leading-5 whitespace-nowrap text-dim tabular-nums"
+          >
             {moment(it.at)}
           </time>
           <span className="min-w-0 break-words">{it.sentence}</span>
