@@ -7,7 +7,7 @@
 //! hash is right because the random part cannot be guessed.
 
 mod authenticator;
-mod cookie;
+pub(crate) mod cookie;
 mod exchange;
 mod jwt;
 mod oidc;
@@ -25,7 +25,7 @@ use store::{SessionOf, SessionRow, Store, StoreError, TokenRow};
 use uuid::Uuid;
 
 pub(crate) use authenticator::{Authenticator, Shown};
-pub(crate) use cookie::{Cookies, SESSION, SIGN_IN};
+pub(crate) use cookie::{SESSION, SIGN_IN};
 pub(crate) use exchange::Exchange;
 pub(crate) use oidc::{Callback, Door, Failed, is_secret, secret};
 pub(crate) use principal::Grant;

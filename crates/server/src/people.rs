@@ -3,10 +3,7 @@
 mod networks;
 mod settings;
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
 use api::RoleWord;
 use reqwest::Url;
@@ -97,15 +94,6 @@ pub struct CiRule {
 }
 
 impl People {
-    /// Whether cookies can be `Secure`: not where people use a server on their own machine over
-    /// plain http, since not every browser keeps such cookies then.
-    pub(crate) fn secure_cookies(&self, bind: SocketAddr) -> bool {
-        match &self.public_url {
-            Some(url) => url.starts_with("https://"),
-            None => !bind.ip().is_loopback(),
-        }
-    }
-
     /// What members of `groups` may do by the rules as they are now; `None`: nobody comes in by what
     /// this issuer says, or nobody who is in none but these groups.
     pub(crate) fn grants(&self, issuer: &str, groups: &[String]) -> Option<Vec<Grant>> {

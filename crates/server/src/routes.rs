@@ -31,7 +31,7 @@ mod tokens;
 mod trials;
 mod wait;
 
-use std::{future::Future, net::SocketAddr, sync::Arc};
+use std::{future::Future, sync::Arc};
 
 use api::{RoleWord, RolloutView};
 use axum::{Router, http::Method, middleware, routing::MethodRouter};
@@ -45,7 +45,7 @@ use utoipa_axum::{
 use uuid::Uuid;
 
 use crate::{
-    auth::{Authenticator, Cookies, Door, Exchange, Provider},
+    auth::{Authenticator, Door, Exchange, Provider},
     error::ServeError,
     people::People,
     service::Service,
@@ -205,7 +205,6 @@ pub(crate) struct Web {
 #[derive(Debug)]
 struct Shared {
     people: Arc<People>,
-    cookies: Cookies,
     door: Option<Door>,
     exchange: Exchange,
     tokens: Authenticator,
@@ -214,10 +213,9 @@ struct Shared {
     trials: Semaphore,
 }
 
-/// All routes, ready to be served at `bind`.
-pub(crate) fn router(service: Service, people: People, bind: SocketAddr) -> Router {
-    let secure = people.secure_cookies(bind);
-    let (people, cookies) = (Arc::new(people), Cookies { secure });
+/// All routes, ready to be served.
+pub(crate) fn router(service: Service, people: People) -> Router {
+    let people = Arc::new(people);
     let http = service.cx.http.clone();
     let provider = |issuer: &str| Arc::new(Provider::new(issuer, http.clone()));
     let door = people.oidc.clone().zip(people.public_url.as_deref());
@@ -229,9 +227,8 @@ pub(crate) fn router(service: Service, people: People, bind: SocketAddr) -> Rout
     let web = Web {
         service,
         shared: Arc::new(Shared {
-            tokens: Authenticator::new(Arc::clone(&people), cookies),
+            tokens: Authenticator::new(Arc::clone(&people)),
             people,
-            cookies,
             door,
             exchange,
             limits: limit::Limits::default(),

@@ -76,7 +76,7 @@ pub async fn run(
     on_ready(address);
     let within = config.stop_within.saturating_sub(RELEASE_WITHIN);
     let serving = async {
-        let router = routes::router(service, config.people, address);
+        let router = routes::router(service, config.people);
         let served = serve(listener, router, stop.clone(), within).await;
         stop.cancel();
         served

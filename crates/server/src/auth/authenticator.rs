@@ -13,7 +13,7 @@ use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
 
 use super::{
-    Cookies, Credential, Principal,
+    Credential, Principal,
     cookie::{self, SESSION},
     digest, token,
 };
@@ -46,16 +46,14 @@ pub(crate) enum Shown {
 pub(crate) struct Authenticator {
     known: Mutex<HashMap<Uuid, Known>>,
     people: Arc<People>,
-    cookies: Cookies,
 }
 
 impl Authenticator {
     /// One that knows nobody yet.
-    pub(crate) fn new(people: Arc<People>, cookies: Cookies) -> Self {
+    pub(crate) fn new(people: Arc<People>) -> Self {
         Self {
             known: Mutex::default(),
             people,
-            cookies,
         }
     }
 
@@ -71,7 +69,7 @@ impl Authenticator {
             let principal = self.bearer(bearer(headers)?, stores, look).await?;
             return Ok((principal, Shown::Bearer));
         }
-        let text = self.cookies.read(headers, SESSION).ok_or_else(missing)?;
+        let text = cookie::read(headers, SESSION).ok_or_else(missing)?;
         let id = cookie::parse(text).ok_or_else(ended)?;
         let hash = digest(text);
         if let Some(principal) = self.remembered(id, &hash) {
@@ -144,7 +142,7 @@ impl Authenticator {
     /// The session that the request's cookie names, whether it is good or not: what a new sign-in
     /// in the same browser puts an end to.
     pub(crate) fn named(&self, headers: &HeaderMap) -> Option<Uuid> {
-        cookie::parse(self.cookies.read(headers, SESSION)?)
+        cookie::parse(cookie::read(headers, SESSION)?)
     }
 
     /// The session `id`, and whom it stands for now. `used`: the look counts as use.
@@ -341,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_good_token_is_remembered_and_can_be_forgotten() {
-        let known = Authenticator::new(Arc::default(), Cookies { secure: true });
+        let known = Authenticator::new(Arc::default());
         let (token, hash) = token(SignedDuration::from_hours(1));
         let principal = accept(&token).unwrap();
         assert_eq!(principal.name, "token:ci");

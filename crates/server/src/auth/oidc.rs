@@ -381,7 +381,7 @@ mod tests {
         )
     }
 
-    fn person(claims: Value) -> Result<Person, Failed> {
+    fn person(claims: &Value) -> Result<Person, Failed> {
         door().person(claims.as_object().unwrap())
     }
 
@@ -409,7 +409,7 @@ mod tests {
                 .as_object_mut()
                 .unwrap()
                 .extend(more.as_object().unwrap().clone());
-            assert_eq!(person(claims.clone()).unwrap().name, name, "{claims}");
+            assert_eq!(person(&claims).unwrap().name, name, "{claims}");
         }
         for sub in [
             json!(null),
@@ -418,7 +418,7 @@ mod tests {
             json!(" x"),
             json!("a\u{202e}b"),
         ] {
-            assert!(person(json!({"sub": sub})).is_err(), "{sub}");
+            assert!(person(&json!({"sub": sub})).is_err(), "{sub}");
         }
     }
 
@@ -430,7 +430,7 @@ mod tests {
             (json!({"a": 1}), vec![]),
             (json!(null), vec![]),
         ] {
-            let found = person(json!({"sub": "x", "groups": groups})).unwrap();
+            let found = person(&json!({"sub": "x", "groups": groups})).unwrap();
             assert_eq!(found.groups, expect);
         }
     }

@@ -327,22 +327,25 @@ mod tests {
         assert!(People::read(&json!({})).unwrap().oidc.is_none());
     }
 
+    /// Puts `value` at `pointer`, and looks for what is said about `place`.
+    fn check(pointer: &str, value: &Value, place: &str, words: &str) {
+        let mut document = whole();
+        match (document.pointer_mut(pointer), pointer.rsplit_once('/')) {
+            (Some(it), _) => *it = value.clone(),
+            (None, Some((above, key))) => {
+                document.pointer_mut(above).unwrap()[key] = value.clone();
+            }
+            (None, None) => unreachable!(),
+        }
+        let problems = People::read(&document).unwrap_err();
+        let found = problems.iter().find(|it| it.pointer == place);
+        let found = found.unwrap_or_else(|| panic!("{pointer} {value}: {problems:?}"));
+        assert!(found.detail.contains(words), "{found:?}");
+    }
+
     #[test]
     fn every_problem_has_its_place_and_a_way_out() {
-        let check = |pointer: &str, value: Value, place: &str, words: &str| {
-            let mut document = whole();
-            match (document.pointer_mut(pointer), pointer.rsplit_once('/')) {
-                (Some(it), _) => *it = value.clone(),
-                (None, Some((above, key))) => {
-                    document.pointer_mut(above).unwrap()[key] = value.clone();
-                }
-                (None, None) => unreachable!(),
-            }
-            let problems = People::read(&document).unwrap_err();
-            let found = problems.iter().find(|it| it.pointer == place);
-            let found = found.unwrap_or_else(|| panic!("{pointer} {value}: {problems:?}"));
-            assert!(found.detail.contains(words), "{found:?}");
-        };
+        let check = |pointer, value: Value, place, words| check(pointer, &value, place, words);
         check(
             "/publicUrl",
             json!("http://sluice.example"),

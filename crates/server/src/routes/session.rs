@@ -17,7 +17,7 @@ use super::{
     limit::Lane,
 };
 use crate::{
-    auth::{self, Credential, Principal, SESSION},
+    auth::{self, Credential, Principal, SESSION, cookie},
     error::ServeError,
 };
 
@@ -73,7 +73,7 @@ pub(super) async fn sign_out(
         ));
     };
     web.end_session(id).await?;
-    let cookie = web.shared.cookies.clear(SESSION).ok_or_else(no_cookie)?;
+    let cookie = cookie::clear(SESSION).ok_or_else(no_cookie)?;
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
 }
 
@@ -109,7 +109,7 @@ impl Web {
         let known = (principal.name.clone(), principal.groups.clone());
         let (text, row) = auth::new_session(of, known, source, until);
         self.service.store.insert_session(&row).await?;
-        let cookie = self.shared.cookies.set(SESSION, &text, until);
+        let cookie = cookie::set(SESSION, &text, until);
         principal.credential = Credential::Session { id: row.id, token };
         principal.expires_at = until;
         tracing::info!(by = principal.name, from = %source, "signed in");

@@ -18,7 +18,7 @@ use super::{
     session::TOKEN_BODY_MAX,
 };
 use crate::{
-    auth::{Callback, Credential, Door, Failed, Principal, SIGN_IN, is_secret, secret},
+    auth::{Callback, Credential, Door, Failed, Principal, SIGN_IN, cookie, is_secret, secret},
     error::ServeError,
 };
 
@@ -61,14 +61,13 @@ pub(super) async fn login(
 ) -> Result<Response, ServeError> {
     let door = web.door()?;
     let next = login.next.as_deref().and_then(local).unwrap_or_else(root);
-    let cookies = web.shared.cookies;
     // Two tabs of one browser may sign in at once.
-    let had = cookies.read(&headers, SIGN_IN).filter(|it| is_secret(it));
+    let had = cookie::read(&headers, SIGN_IN).filter(|it| is_secret(it));
     let browser = had.map_or_else(secret, ToOwned::to_owned);
     match door.begin(&web.service.store, &browser, &next).await {
         Ok(url) => {
             let until = Timestamp::now().checked_add(BROWSER_FOR);
-            let cookie = cookies.set(SIGN_IN, &browser, until.unwrap_or(Timestamp::MAX));
+            let cookie = cookie::set(SIGN_IN, &browser, until.unwrap_or(Timestamp::MAX));
             Ok(go(url.as_str(), cookie.into_iter().collect()))
         }
         Err(why) => Ok(gone_wrong(&why)),
@@ -88,8 +87,7 @@ pub(super) async fn callback(
     headers: HeaderMap,
 ) -> Result<Response, ServeError> {
     let door = web.door()?;
-    let cookies = web.shared.cookies;
-    let browser = cookies.read(&headers, SIGN_IN);
+    let browser = cookie::read(&headers, SIGN_IN);
     let (person, next) = match door.end(&web.service.store, browser, &came).await {
         Ok(it) => it,
         Err(why) => return Ok(gone_wrong(&why)),
@@ -120,7 +118,7 @@ pub(super) async fn callback(
     };
     let begun = web.begin_session(person.of, principal, source, &headers);
     let (cookie, _) = begun.await?;
-    let cookies = cookies.clear(SIGN_IN).into_iter().chain([cookie]);
+    let cookies = cookie::clear(SIGN_IN).into_iter().chain([cookie]);
     Ok(go(&next, cookies.collect()))
 }
 

@@ -789,36 +789,6 @@ async fn a_browser_signs_in_with_a_token_and_out_again() {
     assert_ne!(cookie_of(&again), cookie);
     let answer = rig.send(rig.ask(Method::GET, "/api/v1/session", &by)).await;
     is(&answer, StatusCode::UNAUTHORIZED, "unauthenticated");
-    // What a page of another site makes a browser send changes nothing.
-    for (name, value) in [
-        ("x-sluice-request", "0"),
-        ("sec-fetch-site", "cross-site"),
-        ("origin", "https://evil.example"),
-    ] {
-        for (method, path) in [
-            (Method::DELETE, "/api/v1/session"),
-            (Method::POST, "/api/v1/tokens"),
-            (Method::PUT, "/api/v1/apps/shop/checkout"),
-        ] {
-            let mut request = rig.ask(method, path, &newer).build().unwrap();
-            request.headers_mut().insert(name, value.parse().unwrap());
-            let answer = rig.http.execute(request).await.unwrap();
-            assert_eq!(answer.status(), 403, "{name}: {value} {path}");
-        }
-    }
-    let sent = rig.request(Method::POST, "/api/v1/session", "");
-    let sent = sent.header("origin", "https://evil.example");
-    let answer = rig.send(sent.json(&json!({"token": token}))).await;
-    is(&answer, StatusCode::FORBIDDEN, "forbidden");
-    // A token in a header is sent by nobody's browser by itself.
-    let sent = rig.request(Method::POST, "/api/v1/tokens", &token);
-    let answer = rig
-        .send(
-            sent.header("origin", "https://evil.example")
-                .json(&json!({})),
-        )
-        .await;
-    assert_ne!(answer.status, 401, "{answer:?}");
     let answer = rig
         .send(rig.ask(Method::DELETE, "/api/v1/session", &newer))
         .await;
@@ -888,4 +858,41 @@ async fn who_tries_out_tokens_is_told_to_wait() {
         statuses.insert(answer.status);
     }
     assert_eq!(statuses, BTreeSet::from([401, 429]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_of_other_sites_change_nothing() {
+    let rig = Rig::start().await;
+    let token = rig.token("ann", RoleWord::Admin, None, &[], true).await;
+    let by = By::Cookie(rig.session("ann").await);
+    // What a page of another site makes a browser send changes nothing.
+    for (name, value) in [
+        ("x-sluice-request", "0"),
+        ("sec-fetch-site", "cross-site"),
+        ("origin", "https://evil.example"),
+    ] {
+        for (method, path) in [
+            (Method::DELETE, "/api/v1/session"),
+            (Method::POST, "/api/v1/tokens"),
+            (Method::PUT, "/api/v1/apps/shop/checkout"),
+        ] {
+            let mut request = rig.ask(method, path, &by).build().unwrap();
+            request.headers_mut().insert(name, value.parse().unwrap());
+            let answer = rig.http.execute(request).await.unwrap();
+            assert_eq!(answer.status(), 403, "{name}: {value} {path}");
+        }
+    }
+    let sent = rig.request(Method::POST, "/api/v1/session", "");
+    let sent = sent.header("origin", "https://evil.example");
+    let answer = rig.send(sent.json(&json!({"token": token}))).await;
+    is(&answer, StatusCode::FORBIDDEN, "forbidden");
+    // A token in a header is sent by nobody's browser by itself.
+    let sent = rig.request(Method::POST, "/api/v1/tokens", &token);
+    let answer = rig
+        .send(
+            sent.header("origin", "https://evil.example")
+                .json(&json!({})),
+        )
+        .await;
+    assert_ne!(answer.status, 401, "{answer:?}");
 }

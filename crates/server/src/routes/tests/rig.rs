@@ -134,11 +134,7 @@ impl Rig {
         let service = Service::new(stores, cx, waker, CancellationToken::new());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let bind = listener.local_addr().unwrap();
-        let (routes, stop) = (
-            router(service.clone(), people(), bind),
-            service.stop.clone(),
-        );
+        let (routes, stop) = (router(service.clone(), people()), service.stop.clone());
         let routes = routes.into_make_service_with_connect_info::<std::net::SocketAddr>();
         let serve = axum::serve(listener, routes)
             .with_graceful_shutdown(async move { stop.cancelled().await });
