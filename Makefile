@@ -5,7 +5,7 @@ DEMO_PACKAGES = postgresql haproxy prometheus prometheus-alertmanager
 NODE_PACKAGES = containerd runc containernetworking-plugins iptables nftables conntrack
 export SQLX_OFFLINE ?= true
 
-.PHONY: help demo test packages kubernetes web build test-web node test-node fmt lint docs bench bench-gates bench-analysis install clean
+.PHONY: help demo test packages kubernetes web oidc build test-web node test-node fmt lint docs bench bench-gates bench-analysis install clean
 
 help: ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,11 +22,17 @@ kubernetes: ## Build the Kubernetes control plane for tests (once; cached)
 web: ## Build the dashboard, where it is older than its sources
 	@scripts/web
 
+oidc: tests/oidc/node_modules/.package-lock.json ## Install the OpenID provider that the tests sign in by
+
+tests/oidc/node_modules/.package-lock.json: tests/oidc/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is needed for the tests of sign-in: install Node 20 or newer" >&2; exit 1; }
+	cd tests/oidc && npm ci --no-fund --no-audit
+
 build: web ## Build the binary, with the dashboard in it
 	@command -v $(CARGO) >/dev/null || { echo "cargo is needed: install Rust 1.94 or newer from https://rustup.rs" >&2; exit 1; }
 	$(CARGO) build --locked -p cli
 
-test: packages kubernetes build ## Run every test
+test: packages kubernetes oidc build ## Run every test
 	scripts/told-twice $(CARGO) test --locked --workspace --exclude e2e --no-fail-fast --
 	$(CARGO) test --locked -p e2e --lib
 	@# Tests of Kubernetes share one control plane as long as one of them runs.

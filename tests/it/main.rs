@@ -12,6 +12,7 @@
 //! | `contract` | the API as documented, through plain HTTP |
 //! | `freezes` | does nothing go forward in a freeze window, and everything back? |
 //! | `commands` | the command line against a real server |
+//! | `people` | do people come in by their identity provider, and CI jobs by theirs, and nobody else? |
 //! | `notices` | is every transition told, signed, also when the receiver and the server fail? |
 //! | `readme` | is the README's tour what happens? |
 //! | `tidy` | are the house rules that a machine can check kept? |
@@ -34,6 +35,7 @@ mod crashes;
 mod evidence;
 mod freezes;
 mod notices;
+mod people;
 mod races;
 mod readme;
 mod refusals;

@@ -22,6 +22,7 @@ pub mod fronts;
 pub mod instances;
 pub mod invariants;
 pub mod metrics;
+pub mod oidc;
 pub mod pairs;
 pub mod real_cluster;
 pub mod rights;

@@ -44,6 +44,19 @@ impl Server {
         environment: &[(String, String)],
     ) -> anyhow::Result<Self> {
         let port = local::ports::free_port()?;
+        Self::start_at(port, directory, database_url, environment).await
+    }
+
+    /// [`Server::start_with`] on this port, for what must know it before.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn start_at(
+        port: u16,
+        directory: &Path,
+        database_url: &str,
+        environment: &[(String, String)],
+    ) -> anyhow::Result<Self> {
         let spec = spec(directory, database_url, port)?;
         let part = Part::start(with(spec, environment)).await?;
         let mut server = Self {

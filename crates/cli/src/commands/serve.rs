@@ -203,3 +203,51 @@ pub(super) fn database_url() -> anyhow::Result<SecretString> {
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        run: RunArgs,
+    }
+
+    fn people(config: &std::path::Path) -> anyhow::Result<People> {
+        let config = config.display().to_string();
+        let line = Line::try_parse_from(["sluice", "--config", &config])?;
+        line.run.people()
+    }
+
+    #[test]
+    fn the_example_is_read() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let people = people(&root.join("deploy/people/people.yaml")).unwrap();
+        assert_eq!(people.ci.len(), 2);
+        assert_eq!(people.oidc.unwrap().roles.len(), 4);
+    }
+
+    #[test]
+    fn mistakes_are_shown_at_their_lines() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("people.yaml");
+        let text = "publicUrl: http://sluice.example.com\npeople:\n  oidcc: {}\n";
+        std::fs::write(&path, text).unwrap();
+        let error = people(&path).unwrap_err();
+        assert_eq!(Exit::of_error(&error), Exit::Usage);
+        let words = format!("{error:#}");
+        for part in [
+            "2 problems in",
+            ":1:12: must begin with https://",
+            ":3:3: unknown key \"oidcc\", did you mean \"oidc\"?",
+            "oidcc: {}",
+        ] {
+            assert!(words.contains(part), "{words}");
+        }
+        let missing = people(&place.path().join("none.yaml")).unwrap_err();
+        assert_eq!(Exit::of_error(&missing), Exit::Usage);
+    }
+}
