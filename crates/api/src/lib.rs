@@ -26,9 +26,10 @@ pub use page::Page;
 pub use plan::{GateCheck, GateOutlook, PlanRequest, PlanView, StepPlan};
 pub use problem::{FieldProblem, PROBLEM_JSON, ProblemBody};
 pub use rollout::{
-    ActionView, Approve, CommandRequest, Decision, Deploy, Explanation, GateView, InstanceView,
-    MeasurementView, ObstacleView, OrderWord, RevisionTraffic, RolloutSummary, RolloutView,
-    StepState, StepView, TransitionView, WaitAnswer, Waiting, WhyEnded,
+    ActionView, ApprovalView, Approve, CommandRequest, Decision, Deploy, Explanation, GateView,
+    GivenApproval, InstanceView, MeasurementView, ObstacleView, OrderWord, RevisionTraffic,
+    RolloutSummary, RolloutView, StepState, StepView, TransitionView, WaitAnswer, Waiting,
+    WhyEnded,
 };
 pub use session::{
     ExchangeRequest, Exchanged, GrantView, OidcView, SignIn, SignInWays, Via, Whoami,

@@ -100,6 +100,38 @@ pub struct Waiting {
     pub facts: Value,
 }
 
+/// An approval step that a rollout waits at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalView {
+    /// Members of this group only; null: whoever may approve in the project.
+    pub group: Option<String>,
+    /// How many must approve.
+    pub needed: u32,
+    /// Those who did, in order.
+    pub given: Vec<GivenApproval>,
+    /// When it is taken back, unless enough did; null: never.
+    pub expires_at: Option<Timestamp>,
+    /// Whether the caller may approve now.
+    pub may_i: bool,
+    /// Why not.
+    pub why_not: Option<String>,
+}
+
+/// One approval.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GivenApproval {
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// In their words.
+    pub comment: Option<String>,
+    /// From which address.
+    pub from: Option<String>,
+}
+
 /// Why a rollout was taken back or cancelled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -256,6 +288,9 @@ pub struct RolloutView {
     pub steps: Vec<StepView>,
     /// What it waits for.
     pub waiting_on: Option<Waiting>,
+    /// The approval step that it waits at, as the caller may use it.
+    #[serde(default)]
+    pub approval: Option<ApprovalView>,
     /// Why it was taken back.
     pub why: Option<WhyEnded>,
     /// Who has which share of the traffic.

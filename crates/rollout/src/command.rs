@@ -359,6 +359,7 @@ impl Go<'_> {
 
     fn approve(&self) -> Answer {
         let (by, comment) = self.said();
+        let from = self.command.from.clone();
         if self.approvals_needed() == 0 {
             return self.reject("the current step needs no approval");
         }
@@ -370,7 +371,8 @@ impl Go<'_> {
             by: by.clone(),
             at: self.now,
             comment: comment.clone(),
+            from: from.clone(),
         });
-        Ok(Self::changed(next, Event::Approved { by, comment }))
+        Ok(Self::changed(next, Event::Approved { by, comment, from }))
     }
 }

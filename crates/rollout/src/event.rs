@@ -59,6 +59,9 @@ pub enum Event {
         by: String,
         /// In their words.
         comment: Option<String>,
+        /// From which address.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
     },
     /// Somebody, or a gate, holds it.
     Paused {
@@ -161,7 +164,7 @@ impl Event {
             Self::Promoted { by, comment } => said("promoted", by, comment),
             Self::PromotedFully { by, comment } => said("promoted to full traffic", by, comment),
             Self::Skipped { by, comment } => said("step skipped", by, comment),
-            Self::Approved { by, comment } => said("approved", by, comment),
+            Self::Approved { by, comment, .. } => said("approved", by, comment),
             Self::Paused { by } => format!("paused by {by}"),
             Self::Resumed { by } => format!("resumed by {by}"),
             Self::Frozen {

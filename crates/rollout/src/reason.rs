@@ -101,6 +101,9 @@ pub enum WaitingOn {
         given: u32,
         /// How many must.
         needed: u32,
+        /// Until when; then it is taken back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires: Option<Timestamp>,
     },
     /// A freeze window must end.
     Frozen {
@@ -184,10 +187,12 @@ impl fmt::Display for WaitingOn {
                 group,
                 given,
                 needed,
+                expires,
             } => {
                 write!(f, "waits for approval: {given} of {needed} given")?;
                 let group = group.as_ref();
-                group.map_or(Ok(()), |it| write!(f, ", by members of {it}"))
+                group.map_or(Ok(()), |it| write!(f, ", by members of {it}"))?;
+                expires.map_or(Ok(()), |it| write!(f, ", until {it:.0}"))
             }
             Self::Held { by } => write!(f, "is paused by {by}"),
             Self::Frozen {
@@ -331,6 +336,15 @@ pub enum Reason {
         /// In their words.
         comment: Option<String>,
     },
+    /// Too few people approved in time.
+    ApprovalExpired {
+        /// How many did.
+        given: u32,
+        /// How many had to.
+        needed: u32,
+        /// Within what time, in words.
+        after: String,
+    },
     /// A newer rollout of the same app was started.
     Superseded {
         /// The newer rollout's candidate.
@@ -365,6 +379,11 @@ impl fmt::Display for Reason {
             Self::Rejected { by, comment } => {
                 write!(f, "approval refused by {by}{}", quote(comment))
             }
+            Self::ApprovalExpired {
+                given,
+                needed,
+                after,
+            } => write!(f, "not approved within {after}: {given} of {needed} given"),
             Self::Superseded { revision } => write!(f, "superseded by {revision}"),
         }
     }

@@ -111,6 +111,9 @@ pub struct Approval {
     pub at: Timestamp,
     /// In their words.
     pub comment: Option<String>,
+    /// From which address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
 }
 
 /// Somebody's word that freeze windows shall not hold a rollout.

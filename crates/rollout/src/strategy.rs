@@ -170,16 +170,45 @@ pub struct ApproveStep {
     pub group: Option<String>,
     /// How many.
     pub count: u32,
+    /// How long they may take before the rollout is taken back; none: for ever.
+    #[serde(default)]
+    pub expires: Option<SignedDuration>,
+    /// Whether whoever asked for the rollout may be one of them.
+    #[serde(default = "yes")]
+    pub requester_may_approve: bool,
+    /// Whether machines' tokens may.
+    #[serde(default)]
+    pub machines_may_approve: bool,
+}
+
+/// Of whoever asked for a rollout a team of one is made.
+fn yes() -> bool {
+    true
 }
 
 impl ApproveStep {
     pub(crate) fn read(reader: &Reader<'_>) -> Option<Self> {
-        let step = reader.object(&["group", "count"])?;
+        let step = reader.object(&[
+            "group",
+            "count",
+            "expires",
+            "requesterMayApprove",
+            "machinesMayApprove",
+        ])?;
         let group = step.optional("group", Reader::name);
         let count = step.or("count", 1, |it| it.whole(1, 20));
+        let expires = step.optional("expires", |it| match it.duration()? {
+            SignedDuration::ZERO => it.problem("must be longer than nothing, e.g. 2h"),
+            expires => Some(expires),
+        });
+        let requester = step.or("requesterMayApprove", true, Reader::boolean);
+        let machines = step.or("machinesMayApprove", false, Reader::boolean);
         Some(Self {
             group: group?,
             count: count?,
+            expires: expires?,
+            requester_may_approve: requester?,
+            machines_may_approve: machines?,
         })
     }
 }

@@ -10,6 +10,7 @@
 //! A route exists only as a row of [`table`], and a row cannot be written without its [`Access`].
 //! The rows also make the OpenAPI document, so the two cannot part.
 
+mod approval;
 mod apps;
 mod dashboard;
 mod document;
@@ -45,7 +46,7 @@ use utoipa_axum::{
 use uuid::Uuid;
 
 use crate::{
-    auth::{Authenticator, Door, Exchange, Provider},
+    auth::{Authenticator, Door, Exchange, Principal, Provider},
     error::ServeError,
     people::People,
     service::Service,
@@ -74,8 +75,8 @@ pub(crate) enum Access {
     Project(RoleWord),
     /// A role in the project of the rollout `{id}` of the path.
     Rollout(RoleWord),
-    /// A person with the role approver or admin in the project of the rollout `{id}`. Membership of
-    /// the step's group is checked by the handler, against the step that is being approved.
+    /// The role approver or admin in the project of the rollout `{id}`. The step's own rules (people
+    /// only, a group, not by the requester) are checked by the handler, against that step.
     Approval,
 }
 
@@ -288,8 +289,15 @@ impl Web {
     }
 
     /// A rollout in full, with what this replica sees of it.
-    async fn show(&self, rollout: &Rollout, urgent: bool) -> Result<RolloutView, ServeError> {
-        self.shown(rollout, urgent, views::view).await
+    async fn show(
+        &self,
+        rollout: &Rollout,
+        urgent: bool,
+        caller: &Principal,
+    ) -> Result<RolloutView, ServeError> {
+        let mut view = self.shown(rollout, urgent, views::view).await?;
+        view.approval = approval::view(caller, rollout);
+        Ok(view)
     }
 
     /// Gathers what a rollout is shown with, and shows it.

@@ -57,6 +57,7 @@ fn view() -> RolloutView {
             sentence: "waits for gate errors".to_owned(),
             facts: json!({}),
         }),
+        approval: None,
         why: None,
         traffic: vec![
             revision("r6", "stable", 75.0, Some(3)),

@@ -1,11 +1,18 @@
 //! Wait until enough distinct people approved this step of this attempt.
 
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::{Behavior, Status, View};
-use crate::{plan::Plan, reason::WaitingOn, strategy::ApproveStep, target::Target};
+use crate::{
+    plan::Plan,
+    reason::{Reason, WaitingOn},
+    strategy::ApproveStep,
+    target::Target,
+    time,
+};
 
-/// Wait for approvals.
+/// Wait for approvals. Who may give one is checked where they come in, by these rules.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Approve {
@@ -13,6 +20,16 @@ pub struct Approve {
     pub group: Option<String>,
     /// How many.
     pub count: u32,
+    /// How long they may take, not counting holds. Then the rollout is taken back: what nobody wants
+    /// to answer for must not stand half-way for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<SignedDuration>,
+    /// Not by whoever asked for the rollout.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub not_by_requester: bool,
+    /// Also by machines' tokens.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub machines_may: bool,
 }
 
 impl From<&ApproveStep> for Approve {
@@ -20,6 +37,9 @@ impl From<&ApproveStep> for Approve {
         Self {
             group: step.group.clone(),
             count: step.count,
+            expires: step.expires,
+            not_by_requester: !step.requester_may_approve,
+            machines_may: step.machines_may_approve,
         }
     }
 }
@@ -29,13 +49,28 @@ impl Behavior for Approve {
 
     fn status(&self, view: &View<'_>) -> Status {
         let given = u32::try_from(view.state.approvals.len()).unwrap_or(u32::MAX);
-        match given >= self.count {
-            true => Status::Done,
-            false => Status::waiting(WaitingOn::Approval {
-                group: self.group.clone(),
+        if given >= self.count {
+            return Status::Done;
+        }
+        let until = self.expires.map(|it| time::after(view.state.since, it));
+        match self
+            .expires
+            .filter(|_| until.is_some_and(|it| it <= view.now))
+        {
+            Some(expires) => Status::Failed(Reason::ApprovalExpired {
                 given,
                 needed: self.count,
+                after: time::words(expires),
             }),
+            None => Status::Waiting {
+                on: WaitingOn::Approval {
+                    group: self.group.clone(),
+                    given,
+                    needed: self.count,
+                    expires: until,
+                },
+                until,
+            },
         }
     }
 

@@ -6,8 +6,8 @@ use rollout::{Command, Order, Plan, State as Standing, Step};
 use store::Rollout;
 
 use super::{
-    Web,
-    extract::{Asked, Caller, JsonBody},
+    Web, approval,
+    extract::{Asked, Caller, JsonBody, Source},
     guard,
 };
 use crate::{auth::Principal, error::ServeError};
@@ -21,6 +21,7 @@ pub(super) async fn command(
     State(web): State<Web>,
     Caller(caller): Caller,
     Asked(rollout): Asked,
+    Source(source): Source,
     body: JsonBody<CommandRequest>,
 ) -> Result<Json<RolloutView>, ServeError> {
     let CommandRequest { order, comment } = body.value;
@@ -34,12 +35,12 @@ pub(super) async fn command(
     }
     let command = Command {
         order,
-        by: caller.name,
+        by: caller.name.clone(),
         comment,
-        from: None,
+        from: Some(source.to_string()),
     };
     let rollout = web.service.order(rollout.id, command, guard).await?;
-    Ok(Json(web.show(&rollout, true).await?))
+    Ok(Json(web.show(&rollout, true, &caller).await?))
 }
 
 /// Whether `caller` may give `order` to a rollout that is as it is now; not whether it is legal.
@@ -48,7 +49,8 @@ pub(super) fn may(caller: &Principal, order: &Order, rollout: &Rollout) -> Resul
     match order {
         Order::Approve | Order::Reject => {
             guard::approves(caller, &rollout.project)?;
-            belongs(caller, &rollout.plan, &rollout.state)
+            let refusal = approval::refusal(caller, rollout);
+            refusal.map_or(Ok(()), |detail| Err(ServeError::Forbidden { detail }))
         }
         Order::BreakGlass => guard::has(caller, RoleWord::Operator, project),
         Order::Promote
@@ -60,7 +62,10 @@ pub(super) fn may(caller: &Principal, order: &Order, rollout: &Rollout) -> Resul
         | Order::Skip
         | Order::Alert { .. }
         | Order::Supersede { .. } => match passes_approval(order, &rollout.plan, &rollout.state) {
-            true => guard::has(caller, RoleWord::Operator, project),
+            true => {
+                guard::has(caller, RoleWord::Operator, project)?;
+                approval::not_round_four_eyes(caller, rollout)
+            }
             false => guard::has(caller, RoleWord::Deployer, project),
         },
     }
@@ -114,6 +119,7 @@ pub(super) async fn approve(
     State(web): State<Web>,
     Caller(caller): Caller,
     Asked(rollout): Asked,
+    Source(source): Source,
     body: JsonBody<Approve>,
 ) -> Result<Json<RolloutView>, ServeError> {
     let Approve {
@@ -123,7 +129,7 @@ pub(super) async fn approve(
         comment,
     } = body.value;
     let cursor = rollout.state.cursor;
-    belongs(&caller, &rollout.plan, &rollout.state)?;
+    may(&caller, &Order::Approve, &rollout)?;
     let stale =
         step.is_some_and(|it| it != cursor.step) || attempt.is_some_and(|it| it != cursor.attempt);
     if stale {
@@ -138,29 +144,12 @@ pub(super) async fn approve(
     };
     let command = Command {
         order,
-        by: caller.name,
+        by: caller.name.clone(),
         comment,
-        from: None,
+        from: Some(source.to_string()),
     };
     // What was checked above holds for this step and attempt only.
     let guard = Some((cursor.step, Some(cursor.attempt)));
     let rollout = web.service.order(rollout.id, command, guard).await?;
-    Ok(Json(web.show(&rollout, true).await?))
-}
-
-/// Refuses whoever is not in the group that the current step names.
-fn belongs(caller: &Principal, plan: &Plan, state: &Standing) -> Result<(), ServeError> {
-    let current = plan.list(state.cursor.track).get(state.cursor.step);
-    let Some(Step::Approve(step)) = current else {
-        return Ok(());
-    };
-    match &step.group {
-        Some(group) if !caller.groups.contains(group) => Err(ServeError::Forbidden {
-            detail: format!(
-                "this step is for members of {group}, {} is not one",
-                caller.name
-            ),
-        }),
-        Some(_) | None => Ok(()),
-    }
+    Ok(Json(web.show(&rollout, true, &caller).await?))
 }

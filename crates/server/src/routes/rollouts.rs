@@ -17,7 +17,7 @@ use store::{Idempotency, RolloutFilter};
 use utoipa::IntoParams;
 
 use super::{
-    Web,
+    Web, approval,
     apps::{etag, location, matches, seen},
     extract::{AppPath, Asked, Caller, JsonBody, Params},
     guard, orders,
@@ -75,11 +75,11 @@ pub(super) async fn create(
         asked,
         comment: body.value.comment,
         break_glass: body.value.break_glass,
-        by: caller.name,
+        by: caller.name.clone(),
         idempotency: key,
     };
     let rollout = web.service.deploy(request).await?;
-    let view = web.show(&rollout, true).await?;
+    let view = web.show(&rollout, true, &caller).await?;
     let headers = [
         (
             header::LOCATION,
@@ -184,6 +184,7 @@ pub(super) async fn list(
         (status = 304, description = "It is still at that version")))]
 pub(super) async fn get(
     State(web): State<Web>,
+    Caller(caller): Caller,
     Asked(rollout): Asked,
     headers: HeaderMap,
 ) -> Result<Response, ServeError> {
@@ -191,7 +192,7 @@ pub(super) async fn get(
     if matches(&headers, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
-    let view = web.show(&rollout, false).await?;
+    let view = web.show(&rollout, false, &caller).await?;
     Ok(([(header::ETAG, etag)], Json(view)).into_response())
 }
 
@@ -270,6 +271,7 @@ pub(super) async fn explain(
         refused.map(|it| it.to_string())
     };
     explained.actions = views::actions(&rollout, &caller.name, now, may);
+    explained.rollout.approval = approval::view(&caller, &rollout);
     Ok(Json(explained))
 }
 

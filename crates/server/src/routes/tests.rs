@@ -1,6 +1,7 @@
 //! The routes, asked over HTTP: who may do what, how errors look, and that what is documented is
 //! what is served.
 
+mod approvals;
 mod freezes;
 mod rig;
 
@@ -90,7 +91,6 @@ fn only_what_says_nothing_of_apps_is_public() {
 struct Asker {
     /// Roles and the projects they are for.
     grants: Vec<(RoleWord, Option<&'static str>)>,
-    person: bool,
 }
 
 /// The refusal that the table's column promises in `project`; `None`: the handler is reached.
@@ -111,7 +111,7 @@ fn promised(access: Access, asker: &Asker, project: &str) -> Option<u16> {
         Access::Project(needed) | Access::Rollout(needed) => there(needed),
         Access::Approval => {
             let mut there = asker.grants.iter().filter(covers);
-            let may = there.any(|it| auth::may_approve(it.0)) && asker.person;
+            let may = there.any(|it| auth::may_approve(it.0));
             (!may).then_some(403)
         }
     }
@@ -167,7 +167,6 @@ async fn every_route_admits_exactly_whom_its_access_names() {
             let project = bound.then_some("shop");
             let asker = Asker {
                 grants: vec![(role, project)],
-                person,
             };
             let name = format!("{role:?}-{bound}-{person}");
             let groups = ["release-managers"];
@@ -189,7 +188,6 @@ async fn every_route_admits_exactly_whom_its_access_names() {
     ] {
         let asker = Asker {
             grants: grants.to_vec(),
-            person: true,
         };
         let groups = grants.map(|(role, project)| group(role, project));
         let by = By::Cookie(rig.person(&groups).await);

@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 
 use super::{
     Web,
-    extract::{Asked, Params},
+    extract::{Asked, Caller, Params},
 };
 use crate::{error::ServeError, views};
 
@@ -42,6 +42,7 @@ pub(super) struct WaitParams {
     params(("id" = uuid::Uuid, Path), WaitParams), responses((status = 200, body = WaitAnswer)))]
 pub(super) async fn wait(
     State(web): State<Web>,
+    Caller(caller): Caller,
     Asked(rollout): Asked,
     Params(params): Params<WaitParams>,
 ) -> Result<Json<WaitAnswer>, ServeError> {
@@ -56,7 +57,7 @@ pub(super) async fn wait(
         rollout = found.unwrap_or(rollout);
         let reached = reached(&rollout, params.version);
         if reached || Instant::now() >= until || web.service.stop.is_cancelled() {
-            let rollout = web.show(&rollout, false).await?;
+            let rollout = web.show(&rollout, false, &caller).await?;
             return Ok(Json(WaitAnswer { rollout, reached }));
         }
         let look = until.min(Instant::now() + LOOK_EVERY);

@@ -144,6 +144,8 @@ pub(crate) fn view(shown: &Shown<'_>) -> RolloutView {
                 facts,
             }
         }),
+        // Who looks is known to the routes, which add it.
+        approval: None,
         why: why.map(|(reason, at)| {
             let (kind, facts) = facts(reason);
             WhyEnded {

@@ -257,6 +257,23 @@ impl Rig {
     /// A rollout of a new app that stands at its first step, which waits for two approvals by
     /// members of `release-managers`.
     pub(super) async fn rollout(&self, project: &str, app: &str) -> Rollout {
+        let approve = approve::Approve {
+            group: Some("release-managers".to_owned()),
+            count: 2,
+            expires: None,
+            not_by_requester: false,
+            machines_may: false,
+        };
+        self.rollout_at(project, app, approve).await
+    }
+
+    /// A rollout of a new app, asked for by `token:ci`, that stands at this approval step.
+    pub(super) async fn rollout_at(
+        &self,
+        project: &str,
+        app: &str,
+        approve: approve::Approve,
+    ) -> Rollout {
         let document = document(project, app);
         let (row, _) = self
             .store
@@ -285,11 +302,7 @@ impl Rig {
                 undo: false,
             };
             let mut plan: Plan = file.plan(revisions);
-            let approve = Step::Approve(approve::Approve {
-                group: Some("release-managers".to_owned()),
-                count: 2,
-            });
-            plan.main.insert(0, approve);
+            plan.main.insert(0, Step::Approve(approve.clone()));
             plan
         };
         let build = |facts: &store::CreateFacts| Created {
@@ -308,6 +321,7 @@ impl Rig {
             group: Some("release-managers".to_owned()),
             given: 0,
             needed: 2,
+            expires: None,
         };
         self.change(&pending, Phase::Progressing, Event::Started, Some(waiting))
             .await
