@@ -851,6 +851,27 @@ export interface components {
              */
             version: number;
         };
+        /** @description An approval step that a rollout waits at. */
+        ApprovalView: {
+            /**
+             * Format: date-time
+             * @description When it is taken back, unless enough did; null: never.
+             */
+            expiresAt?: string | null;
+            /** @description Those who did, in order. */
+            given: components["schemas"]["GivenApproval"][];
+            /** @description Members of this group only; null: whoever may approve in the project. */
+            group?: string | null;
+            /** @description Whether the caller may approve now. */
+            mayI: boolean;
+            /**
+             * Format: int32
+             * @description How many must approve.
+             */
+            needed: number;
+            /** @description Why not. */
+            whyNot?: string | null;
+        };
         /** @description Decides on the approval step that a rollout waits at. */
         Approve: {
             /**
@@ -1270,6 +1291,20 @@ export interface components {
             measured: number;
             /** @description pass, fail, inconclusive or noData. */
             verdict: string;
+        };
+        /** @description One approval. */
+        GivenApproval: {
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /** @description Who. */
+            by: string;
+            /** @description In their words. */
+            comment?: string | null;
+            /** @description From which address. */
+            from?: string | null;
         };
         /** @description A role, in one project or in all. */
         GrantView: {
@@ -1835,6 +1870,7 @@ export interface components {
         };
         /** @description A rollout in full. */
         RolloutView: components["schemas"]["RolloutSummary"] & {
+            approval?: components["schemas"]["ApprovalView"] | null;
             /** @description What is rolled out. */
             artifact: string;
             /**

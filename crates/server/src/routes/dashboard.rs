@@ -13,6 +13,7 @@ use rust_embed::{EmbeddedFile, RustEmbed};
 use uuid::Uuid;
 
 use super::envelope;
+use crate::error::ServeError;
 
 /// What `make web` has built; a page that says how to build it where that was not done.
 #[derive(RustEmbed)]
@@ -49,7 +50,11 @@ pub(super) async fn page() -> Response {
     responses((status = 200, description = "A script, a style sheet, a picture"),
         (status = 304, description = "It is the one that the browser has")))]
 pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
-    file(&format!("assets/{name}"), &headers)
+    let path = format!("assets/{name}");
+    let no_file = || ServeError::NoRoute {
+        path: format!("/{path}"),
+    };
+    file(&path, &headers).unwrap_or_else(|| no_file().into_response())
 }
 
 /// Where there is no route: the page for browsers, a problem for everybody else.
@@ -90,10 +95,8 @@ fn index() -> Response {
 }
 
 /// A file that does not change under its name.
-fn file(name: &str, headers: &HeaderMap) -> Response {
-    let Some(found) = Files::get(name) else {
-        return (StatusCode::NOT_FOUND, "there is no such file").into_response();
-    };
+fn file(name: &str, headers: &HeaderMap) -> Option<Response> {
+    let found = Files::get(name)?;
     let etag = etag(&found);
     let known = headers.get(header::IF_NONE_MATCH);
     let known = known.and_then(|it| it.to_str().ok()).unwrap_or_default();
@@ -114,7 +117,7 @@ fn file(name: &str, headers: &HeaderMap) -> Response {
         "public, max-age=31536000, immutable",
     );
     set(&mut answer, header::ETAG, &etag);
-    answer
+    Some(answer)
 }
 
 fn set(answer: &mut Response, name: HeaderName, value: &str) {
@@ -133,4 +136,66 @@ fn etag(file: &EmbeddedFile) -> String {
         write!(etag, "{byte:02x}").unwrap_or_default();
     }
     etag + "\""
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn told(path: &str, accept: &str) -> Response {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, accept.parse().unwrap());
+        let uri = OriginalUri(path.parse().unwrap());
+        elsewhere(Method::GET, uri, headers).await
+    }
+
+    fn header_of(answer: &Response, name: HeaderName) -> &str {
+        answer.headers().get(name).unwrap().to_str().unwrap()
+    }
+
+    #[tokio::test]
+    async fn browsers_get_the_page_where_programs_get_a_problem() {
+        for path in ["/apps/shop/checkout", "/rollouts/1", "/healthy"] {
+            assert_eq!(told(path, "text/html,*/*").await.status(), 200, "{path}");
+            assert_eq!(told(path, "application/json").await.status(), 404, "{path}");
+        }
+        for path in ["/api", "/api/v2/apps", "/auth/nothing", "/metrics/x"] {
+            let answer = told(path, "text/html").await;
+            assert_eq!(answer.status(), 404, "{path}");
+            let kind = header_of(&answer, header::CONTENT_TYPE);
+            assert_eq!(kind, api::PROBLEM_JSON, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn each_page_has_a_nonce_of_its_own_and_nothing_inline_besides() {
+        let (one, other) = (page().await, page().await);
+        let policy = |it: &Response| header_of(it, header::CONTENT_SECURITY_POLICY).to_owned();
+        assert!(
+            policy(&one).contains("style-src 'self' 'nonce-"),
+            "{}",
+            policy(&one)
+        );
+        assert!(!policy(&one).contains("unsafe"));
+        assert_ne!(policy(&one), policy(&other));
+        assert_eq!(header_of(&one, header::CACHE_CONTROL), "no-store");
+    }
+
+    #[tokio::test]
+    async fn files_are_kept_by_their_digest_and_nothing_else_is_given_out() {
+        for name in ["nothing.js", "../index.html", "..%2findex.html", ""] {
+            let answer = asset(Path(name.to_owned()), HeaderMap::new()).await;
+            assert_eq!(answer.status(), 404, "{name}");
+        }
+        // The page is a file as well; it is there whether the dashboard was built or not.
+        let answer = file(PAGE, &HeaderMap::new()).unwrap();
+        let etag = header_of(&answer, header::ETAG).to_owned();
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            header::IF_NONE_MATCH,
+            format!("\"x\", W/{etag}").parse().unwrap(),
+        );
+        assert_eq!(file(PAGE, &headers).unwrap().status(), 304);
+        assert!(header_of(&answer, header::CACHE_CONTROL).contains("immutable"));
+    }
 }

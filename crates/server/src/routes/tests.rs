@@ -68,6 +68,22 @@ fn every_shape_that_the_document_names_is_in_it() {
     insta::assert_json_snapshot!("openapi", document);
 }
 
+/// The dashboard's types are made from a copy of the document (`npm run types`); with `UPDATE=1` the
+/// copy is written anew.
+#[test]
+fn the_dashboard_knows_this_document() {
+    let copy = concat!(env!("CARGO_MANIFEST_DIR"), "/../../web/openapi.json");
+    let now = super::openapi().to_pretty_json().unwrap() + "\n";
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(copy, &now).unwrap();
+    }
+    let copied = std::fs::read_to_string(copy).unwrap();
+    assert!(
+        copied == now,
+        "web/openapi.json is not this API's: run this test with UPDATE=1, then `npm run types`"
+    );
+}
+
 #[test]
 fn only_what_says_nothing_of_apps_is_public() {
     let public: Vec<&str> = entries()
@@ -83,7 +99,8 @@ fn only_what_says_nothing_of_apps_is_public() {
         "/api/v1/auth/exchange",
         "/api/v1/session",
     ];
-    assert_eq!(public, [&probes[..], &sign_in].concat());
+    let dashboard = ["/", "/assets/{file}"];
+    assert_eq!(public, [&dashboard[..], &probes, &sign_in].concat());
 }
 
 /// Who asks in the matrix.
@@ -147,8 +164,12 @@ async fn matrix(rig: &Rig, asker: &Asker, by: &By, rollouts: [uuid::Uuid; 2]) {
             let what = format!("{asker:?} {by:?} {} {path}: {status}", entry.method);
             match promised(entry.access, asker, project) {
                 Some(refusal) => assert_eq!(status, refusal, "{what}"),
-                // No such token, which only the handler can know.
-                None if matches!(entry.path, "/api/v1/tokens/{id}" | "/api/v1/freezes/{id}") => {
+                // No such token or file, which only the handler can know.
+                None if matches!(
+                    entry.path,
+                    "/api/v1/tokens/{id}" | "/api/v1/freezes/{id}" | "/assets/{file}"
+                ) =>
+                {
                     assert_eq!(status, 404, "{what}");
                 }
                 None => assert!(![401, 403, 404, 500].contains(&status), "{what}"),
