@@ -3,11 +3,13 @@
 use analysis::{Compare, outlook::Traffic};
 use api::{GateCheck, GateOutlook, PlanRequest, PlanView, StepPlan};
 use drivers::{AppKey, Routes, TrafficRouter, substitution::Substitution};
+use jiff::Timestamp;
 use rollout::{
     Freeze, Plan, Revision, Revisions, Role, Step, Target, Weight,
     gate::{Counters, Gate, Question, Reading},
     observation::{Instance, InstanceState, ObservedRoutes},
 };
+use store::{App, FreezeRow};
 
 use super::Service;
 use crate::{
@@ -67,33 +69,11 @@ impl Service {
         let mut warnings = self
             .artifact_warnings(&file, &key, request.artifact.as_deref())
             .await;
-        if let Some(current) = match &kept {
-            Some(app) => self.store.current(app.id).await?,
-            None => None,
-        } {
-            warnings.push(format!(
-                "rollout {} of {} is {}: it would be superseded",
-                current.id, current.candidate, current.phase
-            ));
-        }
-        if plan.strategy == "recreate" {
-            warnings.push("recreate: no instance serves between the old and the new".to_owned());
-        }
+        warnings.extend(self.succession_warnings(kept.as_ref(), &plan).await?);
         warnings.extend(self.router_warnings(&file, &key).await);
         let now = self.leases.now();
         let windows = self.store.freezes_of(project, app).await?;
-        let (on, _) = freezes::on_now(&windows, now);
-        warnings.extend(on.iter().map(|it| {
-            let Freeze {
-                window,
-                until,
-                reason,
-                ..
-            } = it;
-            format!(
-                "freeze window {window} is on: a rollout would wait until {until:.0} ({reason})"
-            )
-        }));
+        warnings.extend(freeze_warnings(&windows, now));
         let gates = self.gate_checks(&file, &plan, &key).await;
         let blind = gates.iter().filter(|it| !it.has_data);
         warnings
@@ -112,6 +92,29 @@ impl Service {
                 .collect(),
             warnings,
         })
+    }
+
+    /// What the rollout would take the place of.
+    async fn succession_warnings(
+        &self,
+        kept: Option<&App>,
+        plan: &Plan,
+    ) -> Result<Vec<String>, ServeError> {
+        let current = match kept {
+            Some(app) => self.store.current(app.id).await?,
+            None => None,
+        };
+        let mut warnings = Vec::new();
+        warnings.extend(current.map(|it| {
+            format!(
+                "rollout {} of {} is {}: it would be superseded",
+                it.id, it.candidate, it.phase
+            )
+        }));
+        if plan.strategy == "recreate" {
+            warnings.push("recreate: no instance serves between the old and the new".to_owned());
+        }
+        Ok(warnings)
     }
 
     async fn artifact_warnings(
@@ -268,6 +271,18 @@ fn question(gate: &Gate, names: &Substitution) -> String {
         },
         Question::Scalar(it) => both(&it.candidate, &it.stable),
     }
+}
+
+/// The windows that a rollout would wait for now.
+fn freeze_warnings(windows: &[FreezeRow], now: Timestamp) -> Vec<String> {
+    let (on, _) = freezes::on_now(windows, now);
+    let words = |it: &Freeze| {
+        format!(
+            "freeze window {} is on: a rollout would wait until {:.0} ({})",
+            it.window, it.until, it.reason
+        )
+    };
+    on.iter().map(words).collect()
 }
 
 /// The steps, each with the share that the router would really give.
