@@ -1,5 +1,5 @@
 // Times for people.
-import { useEffect, useState } from "react";
+import { useSyncExternalStore } from "react";
 
 const UNITS: [number, string][] = [
   [86_400, "d"],
@@ -34,12 +34,26 @@ export function moment(at: string): string {
   return `${day} ${two(it.getHours())}:${two(it.getMinutes())}:${two(it.getSeconds())}`;
 }
 
-/** The present, to the second; one clock for all who look. */
-export function useNow(): Date {
-  const [now, setNow] = useState(() => new Date());
-  useEffect(() => {
-    const timer = setInterval(() => setNow(new Date()), 1000);
-    return () => clearInterval(timer);
-  }, []);
-  return now;
+/** One clock for all who look: a thousand ages are one timer. */
+let now = new Date();
+const lookers = new Set<() => void>();
+let timer: ReturnType<typeof setInterval> | undefined;
+
+function look(looker: () => void): () => void {
+  lookers.add(looker);
+  timer ??= setInterval(() => {
+    now = new Date();
+    for (const it of lookers) it();
+  }, 1000);
+  return () => {
+    lookers.delete(looker);
+    if (lookers.size > 0) return;
+    clearInterval(timer);
+    timer = undefined;
+  };
+}
+
+/** How long ago `at` was in words, kept true; only a change of the words is shown anew. */
+export function useAge(at: string): string {
+  return useSyncExternalStore(look, () => duration(Math.floor(between(at, now))));
 }

@@ -129,7 +129,7 @@ describe("a release", () => {
     await world.call(
       "POST",
       "/hooks/alertmanager",
-      { receiver: "sluice", alerts: [alert] },
+      { version: "4", receiver: "sluice", alerts: [alert] },
       machine,
     );
     for (const page of [ann, bob]) await text(page, /ErrorsHigh/).waitFor();
@@ -332,37 +332,36 @@ test("two thousand apps are found in no time", async () => {
   };
   await Promise.all(Array.from({ length: 8 }, make));
   const page = await world.open(person);
-  await link(page, "service-1999").waitFor({ state: "attached" });
-  const search = page.getByLabel("Search by name or project");
+  await button(page, /^Show all/)
+    .first()
+    .waitFor();
   const took = await page.evaluate(async () => {
     const input = document.querySelector<HTMLInputElement>('input[type="search"]');
     if (!input) throw new Error("there is no search");
     const write = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value")?.set;
+    const found = () =>
+      Number(/\d+/.exec(document.querySelector("p.sr-only")?.textContent ?? "")?.[0] ?? Number.NaN);
     const times: number[] = [];
-    for (const it of ["service-1", "service-19", "service-199", "service-1999", "service-", ""]) {
+    for (const [text, wanted] of [
+      ["service-1", 1000],
+      ["service-19", 100],
+      ["service-199", 10],
+      ["service-1999", 1],
+      ["service-", 2000],
+    ] as const) {
       const from = performance.now();
-      write?.call(input, it);
+      write?.call(input, text);
       input.dispatchEvent(new Event("input", { bubbles: true }));
-      const wanted = it === "" ? 2000 : -1;
-      const done = () => {
-        const said = document.querySelector('[role="status"].sr-only')?.textContent ?? "";
-        const found = Number(/^\s*(\d+) of/.exec(said)?.[1] ?? Number.NaN);
-        return wanted > 0 ? found >= wanted : found !== 0;
-      };
-      await new Promise<void>((resolve) => {
-        const look = () =>
-          done() ? requestAnimationFrame(() => resolve()) : requestAnimationFrame(look);
-        requestAnimationFrame(look);
-      });
+      while (found() !== wanted) await new Promise(requestAnimationFrame);
       times.push(performance.now() - from);
     }
     return times;
   });
   console.log(`filter among 2,000 apps: ${took.map((it) => `${Math.round(it)} ms`).join(", ")}`);
-  await search.fill("service-1999");
-  await expect.poll(() => page.locator("main li").count()).toBe(1);
   // Loosely: machines differ. A second would be felt by everybody.
   expect(Math.max(...took)).toBeLessThan(1000);
+  await page.getByLabel("Search by name or project").fill("service-1999");
+  await expect.poll(() => page.locator("main li").count()).toBe(1);
   await page.setViewportSize(DESK);
   await page.context().close();
 }, 240_000);

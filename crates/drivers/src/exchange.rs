@@ -1,7 +1,7 @@
 //! One HTTP exchange within limits: a deadline over everything, a cap on the bytes read.
 //!
 //! Every peer is untrusted input. What is said about a failure never holds the URL, since paths
-//! and queries of hooks carry secrets, and never more of an answer than [`excerpt`] lets through.
+//! and queries of hooks carry secrets, and never more of an answer than `excerpt` lets through.
 
 use std::{error::Error, time::Duration};
 

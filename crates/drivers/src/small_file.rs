@@ -25,7 +25,7 @@ pub(crate) async fn read(path: &str, bytes_max: u64) -> Result<Vec<u8>, String> 
     Err(format!("read {path}: it is larger than {bytes_max} bytes"))
 }
 
-/// [`read`], as text.
+/// `read`, as text.
 pub async fn read_text(path: &str, bytes_max: u64) -> Result<String, String> {
     let content = read(path, bytes_max).await?;
     String::from_utf8(content).map_err(|_| format!("read {path}: it is not UTF-8 text"))

@@ -1,9 +1,19 @@
 // All apps at a glance: what needs me first, then what moves, then the rest.
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
-import { useDeferredValue, useMemo } from "react";
+import { memo, useMemo, useState } from "react";
 import { type App, apps, recent, type Summary } from "../api/queries";
-import { Age, AppLink, Empty, Failure, INPUT, Loading, PhaseBadge, TrafficBar } from "../ui/parts";
+import {
+  Age,
+  AppLink,
+  Button,
+  Empty,
+  Failure,
+  INPUT,
+  Loading,
+  PhaseBadge,
+  TrafficBar,
+} from "../ui/parts";
 
 export interface Row {
   app: App;
@@ -55,7 +65,7 @@ export function Overview() {
   const newest = useQuery(recent);
   const search = useSearch({ strict: false }) as { q?: string; show?: string };
   const navigate = useNavigate();
-  const q = useDeferredValue((search.q ?? "").trim().toLowerCase());
+  const q = (search.q ?? "").trim().toLowerCase();
   const show = search.show ?? "all";
   const all = useMemo(() => rows(list.data ?? [], newest.data ?? []), [list.data, newest.data]);
   const found = useMemo(
@@ -112,8 +122,13 @@ export function Overview() {
   );
 }
 
+/** Rows of a section at first: more than anybody reads, few enough to be drawn while somebody types. */
+const ROWS = 100;
+
 function Section({ title, hint, rows }: { title: string; hint: string; rows: Row[] }) {
+  const [whole, setWhole] = useState(false);
   if (rows.length === 0) return null;
+  const shown = whole ? rows : rows.slice(0, ROWS);
   return (
     <section>
       <h2 className="mb-1.5 flex items-baseline gap-2">
@@ -121,10 +136,15 @@ function Section({ title, hint, rows }: { title: string; hint: string; rows: Row
         <span className="hidden text-xs font-normal text-dim sm:inline">{hint}</span>
       </h2>
       <ul className="divide-y divide-line/70 rounded-lg border border-line bg-card">
-        {rows.map((it) => (
+        {shown.map((it) => (
           <Line key={`${it.app.project}/${it.app.app}`} row={it} />
         ))}
       </ul>
+      {shown.length < rows.length && (
+        <Button className="mt-2" onPress={() => setWhole(true)}>
+          Show all {rows.length}
+        </Button>
+      )}
     </section>
   );
 }
@@ -132,7 +152,7 @@ function Section({ title, hint, rows }: { title: string; hint: string; rows: Row
 /** Of how many rows the browser lays out only those in sight. */
 const SKIP = { contentVisibility: "auto", containIntrinsicSize: "auto 58px" } as const;
 
-function Line({ row: { app, rollout, group } }: { row: Row }) {
+const Line = memo(function Line({ row: { app, rollout, group } }: { row: Row }) {
   return (
     <li
       style={SKIP}
@@ -148,11 +168,11 @@ function Line({ row: { app, rollout, group } }: { row: Row }) {
         {rollout ? <Story rollout={rollout} /> : <Resting app={app} />}
       </span>
       <span className="hidden justify-self-end text-xs text-dim sm:inline">
-        <Age at={rollout?.createdAt ?? app.updatedAt} to={null} />
+        <Age at={rollout?.createdAt ?? app.updatedAt} />
       </span>
     </li>
   );
-}
+});
 
 function Resting({ app }: { app: App }) {
   return app.stable ? (

@@ -14,7 +14,7 @@ import {
 import type { ComponentProps, ReactNode } from "react";
 import { Button as AriaButton, type ButtonProps } from "react-aria-components";
 import { words } from "../api/client";
-import { between, duration, moment, useNow } from "../time";
+import { moment, useAge } from "../time";
 
 type Tone = "good" | "bad" | "wait" | "busy" | "calm";
 
@@ -159,11 +159,11 @@ export function Empty({ children }: { children: ReactNode }) {
 }
 
 /** How long ago, with the moment for those who want to know. */
-export function Age({ at, to }: { at: string; to?: string | null }) {
-  const now = useNow();
+export function Age({ at }: { at: string }) {
+  const age = useAge(at);
   return (
     <time dateTime={at} title={moment(at)} className="whitespace-nowrap tabular-nums">
-      {duration(between(at, to ?? now))}
+      {age}
     </time>
   );
 }

@@ -170,6 +170,8 @@ pub(super) async fn settle_revision(
         && newest.digest == *digest
         && newest.config_hash == *config_hash
         && newest.content == *content
+        // Steps, gates and alerts of a rollout are those of its revision's app file.
+        && newest.document == *document
     {
         return Ok(newest);
     }

@@ -2,9 +2,9 @@
 
 use rollout::Revision;
 use serde_json::json;
-use store::{RolloutFilter, StoreError};
+use store::{NewRevision, RolloutFilter, StoreError};
 
-use crate::support::{World, new, succeed};
+use crate::support::{World, build, new, succeed};
 
 #[tokio::test]
 async fn an_app_is_written_read_and_listed() {
@@ -122,6 +122,21 @@ async fn a_deleted_app_frees_its_name_and_keeps_its_history() {
         ..RolloutFilter::default()
     };
     assert_eq!(store.rollouts(&filter, None, 10).await.unwrap().len(), 2);
+}
+
+/// Steps, gates and alerts of a rollout come from its revision's app file.
+#[tokio::test]
+async fn the_same_artifact_under_another_app_file_is_another_revision() {
+    let world = World::new().await;
+    let app = world.app("checkout").await;
+    let first = world.deploy(app.id, "v1").await;
+    let mut edited = new(app.id, "v1");
+    let NewRevision::New { document, .. } = &mut edited.revision else {
+        panic!("not a new revision");
+    };
+    *document = json!({ "artifact": "v1", "strategy": "another" });
+    let second = world.store.create_rollout(&edited, build, None).await;
+    assert_ne!(second.unwrap().candidate, first.candidate);
 }
 
 #[tokio::test]

@@ -1,6 +1,5 @@
 // What keeps the house: tokens and freeze windows.
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
 import { Tab, TabList, TabPanel, Tabs } from "react-aria-components";
 import { session } from "../../api/queries";
 import { Freezes } from "./Freezes";
@@ -15,11 +14,11 @@ export function AdminPage() {
   const who = useQuery(session).data;
   const admin = who?.grants.some((it) => it.role === "admin") ?? false;
   const shown = TABS.filter(([id]) => admin || id === "freezes");
-  const [tab, setTab] = useState<string>(shown[0]?.[0] ?? "freezes");
+  if (!who) return null;
   return (
     <div className="space-y-4">
       <h1>Admin</h1>
-      <Tabs selectedKey={tab} onSelectionChange={(it) => setTab(String(it))}>
+      <Tabs key={shown.length} defaultSelectedKey={shown[0]?.[0]}>
         <TabList
           aria-label="Admin"
           className="mb-4 flex gap-1 overflow-x-auto border-b border-line"

@@ -184,8 +184,7 @@ impl World {
         }
     }
 
-    /// For whom a header route is asked: as the core does, for a candidate that can answer and has
-    /// not everything.
+    /// For whom a header route is asked: a candidate that can answer and has not everything.
     fn asked_rule(&self) -> Option<Revision> {
         let candidate = self.scales.keys().copied().find(|it| *it != self.stable)?;
         let ready = self.pods.get(&candidate).is_some_and(|it| *it > 0);
@@ -224,9 +223,8 @@ impl World {
                 });
             }
             Next::Share(share) => self.written = Some(share),
-            Next::Rules(rules) => {
-                let whose = self.asked_rule().or(self.ruled);
-                self.ruled = whose.filter(|_| !rules.is_empty());
+            Next::Rules(it) => {
+                self.ruled = self.asked_rule().or(self.ruled).filter(|_| !it.is_empty());
             }
             Next::Unlist => self.written = None,
             Next::Delete => {
@@ -372,8 +370,8 @@ impl World {
     /// As a client: through the route, and past it.
     fn check(&self) {
         if let Some(revision) = self.ruling {
-            let behind = self.candidate.as_ref().map(|it| it.known.keys());
-            let only = behind.is_some_and(|it| it.eq([&revision]));
+            let beside = self.candidate.as_ref();
+            let only = beside.is_some_and(|it| it.known.keys().eq([&revision]));
             assert!(only, "a route for {revision} goes astray: {self:#?}");
         }
         let through = self.served.unwrap_or(Weight::ZERO);
