@@ -108,6 +108,7 @@ describe("a release", () => {
     await bob.getByText("Waits for a person", { exact: true }).waitFor();
     await bob.locator('a[href^="/rollouts/"]').first().click();
     await text(bob, /waits for approval/).waitFor();
+    await bob.getByRole("button", { name: "Approve", exact: true }).waitFor();
     await picture(bob, "approval-on-a-phone");
     expect(await bob.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360);
     await confirm(bob, "Approve", "go");

@@ -1,7 +1,14 @@
 // The real parts: `sluice up` with its own Postgres, HAProxy, the sample shop as processes, Chromium.
 // Everything is on loopback and free ports, below one temporary folder, and ends with the tests.
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join, resolve } from "node:path";
@@ -80,6 +87,8 @@ export class World {
       ],
     });
     const ports = { server, front, first };
+    for (const it of ["shop-v1", "shop-v2"])
+      copyFileSync(join(ROOT, "deploy/shop", it), join(folder, it));
     const world = new World(folder, `http://127.0.0.1:${server}`, ports, browser);
     try {
       world.startHaproxy(metrics);
@@ -190,7 +199,7 @@ export class World {
   }
 
   artifact(version: "v1" | "v2") {
-    return join(ROOT, `deploy/shop/shop-${version}`);
+    return join(this.folder, `shop-${version}`);
   }
 
   /** Installs the first revision and waits for it. */

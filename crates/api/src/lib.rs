@@ -9,6 +9,7 @@ mod client;
 mod event;
 mod freeze;
 mod hook;
+mod order;
 mod page;
 mod plan;
 mod problem;
@@ -22,14 +23,14 @@ pub use client::{Client, ClientError, Events, Found};
 pub use event::EventView;
 pub use freeze::{FreezeOnce, FreezeRecurring, FreezeRequest, FreezeRunning, FreezeView};
 pub use hook::{Alert, AlertmanagerPayload, HookAnswer};
+pub use order::{ActionView, Approve, CommandRequest, Decision, OrderWord};
 pub use page::Page;
 pub use plan::{GateCheck, GateOutlook, PlanRequest, PlanView, StepPlan};
 pub use problem::{FieldProblem, PROBLEM_JSON, ProblemBody};
 pub use rollout::{
-    ActionView, ApprovalView, Approve, CommandRequest, Decision, Deploy, Explanation, GateView,
-    GivenApproval, InstanceView, MeasurementView, ObstacleView, OrderWord, RevisionTraffic,
-    RolloutSummary, RolloutView, StepState, StepView, TransitionView, WaitAnswer, Waiting,
-    WhyEnded,
+    ApprovalView, Deploy, Explanation, GateView, GivenApproval, InstanceView, MeasurementView,
+    ObstacleView, RevisionTraffic, RolloutSummary, RolloutView, StepState, StepView,
+    TransitionView, WaitAnswer, Waiting, WhyEnded,
 };
 pub use session::{
     ExchangeRequest, Exchanged, GrantView, OidcView, SignIn, SignInWays, Via, Whoami,

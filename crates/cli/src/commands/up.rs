@@ -102,7 +102,7 @@ fn welcome(address: SocketAddr, token: Option<&SecretString>, data: &DataDir) ->
         _ => format!("\n  for others   export SLUICE_SERVER=http://{address}"),
     };
     format!(
-        "Sluice is up at http://{address}\n  admin token  {token}\n  data         {}{server}\n\
+        "Sluice is up at http://{address}: its dashboard in a browser, its API for programs\n  admin token  {token}\n  data         {}{server}\n\
          Next: sluice apply -f app.yaml. Ctrl-C stops it; processes of apps go on running and are\n\
          taken over at the next start.",
         data.path().display()
