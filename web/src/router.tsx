@@ -35,6 +35,11 @@ const admin = createRoute({
   path: "/admin",
   component: lazyRouteComponent(() => import("./pages/admin/AdminPage"), "AdminPage"),
 });
+const adminSection = createRoute({
+  getParentRoute: () => root,
+  path: "/admin/$section",
+  component: lazyRouteComponent(() => import("./pages/admin/AdminPage"), "AdminPage"),
+});
 const signIn = createRoute({
   getParentRoute: () => root,
   path: "/sign-in",
@@ -43,7 +48,7 @@ const signIn = createRoute({
     typeof search.problem === "string" ? { problem: search.problem } : {},
 });
 
-const tree = root.addChildren([overview, rollout, app, admin, signIn]);
+const tree = root.addChildren([overview, rollout, app, admin, adminSection, signIn]);
 
 export function makeRouter() {
   return createRouter({ routeTree: tree, defaultPreload: "intent", scrollRestoration: true });

@@ -81,7 +81,12 @@ impl Troubles {
         });
         if !trouble.told && (!waits || trouble.since.elapsed() > WAITS_MAX) {
             trouble.told = true;
-            tracing::warn!(%app, part = part.word(), error = text, "does not work, trying again");
+            let part = part.word();
+            if waits {
+                tracing::warn!(%app, part, error = text, "waits longer than usual, still looking");
+            } else {
+                tracing::warn!(%app, part, error = text, "does not work, trying again");
+            }
             return true;
         }
         if trouble.text != text {
