@@ -28,6 +28,7 @@
 mod table;
 
 mod acceptance;
+mod audit;
 mod bad_days;
 mod commands;
 mod contract;

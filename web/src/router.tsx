@@ -5,6 +5,7 @@ import {
   createRouter,
   lazyRouteComponent,
 } from "@tanstack/react-router";
+import { auditSearch } from "./api/audit";
 import { NotThere } from "./pages/NotThere";
 import { Overview } from "./pages/Overview";
 import { Shell } from "./pages/Shell";
@@ -39,6 +40,7 @@ const adminSection = createRoute({
   getParentRoute: () => root,
   path: "/admin/$section",
   component: lazyRouteComponent(() => import("./pages/admin/AdminPage"), "AdminPage"),
+  validateSearch: auditSearch,
 });
 const signIn = createRoute({
   getParentRoute: () => root,

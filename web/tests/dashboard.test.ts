@@ -31,10 +31,10 @@ afterEach(() => {
 });
 
 /** Keeps what is seen now for the README, when asked to. */
-async function picture(page: Page, name: string) {
+async function picture(page: Page, name: string, fullPage = false) {
   if (!process.env.SCREENSHOTS) return;
   mkdirSync(IMAGES, { recursive: true });
-  await page.screenshot({ path: resolve(IMAGES, `${name}.png`) });
+  await page.screenshot({ path: resolve(IMAGES, `${name}.png`), fullPage });
 }
 
 /** Everything that axe finds wrong, in words. */
@@ -104,6 +104,13 @@ describe("a release", () => {
     expect(await ann.getByRole("button", { name: "Approve", exact: true }).count()).toBe(0);
     await text(ann, /You cannot approve/).waitFor();
 
+    // Neither may a machine, and that it tried is known.
+    const id = new URL(ann.url()).pathname.split("/").pop();
+    const approval = { decision: "approve" };
+    await expect(
+      world.call("POST", `/rollouts/${id}/approvals`, approval, machine),
+    ).rejects.toThrow("403");
+
     const bob = await world.open(approver, PHONE);
     await bob.getByText("Waits for a person", { exact: true }).waitFor();
     await bob.locator('a[href^="/rollouts/"]').first().click();
@@ -141,6 +148,33 @@ describe("a release", () => {
     expect(await violations(ann)).toEqual([]);
     await ann.context().close();
     await bob.context().close();
+
+    // The audit log tells the story, and is as it was written.
+    const root = await world.open(world.adminToken);
+    await link(root, "Admin").click();
+    await link(root, "Audit log").click();
+    await root.getByLabel("App", { exact: true }).fill("shop");
+    await root.getByLabel("Action").fill("rollout");
+    await button(root, "Show").click();
+    for (const told of [
+      /token:ann.*rollout of r2 created by token:ann: "new prices"/,
+      /token:ann.*promoted by token:ann: "looks good"/,
+      /token:alertmanager.*refused: decide on an approval/,
+      /token:bob.*approved by token:bob: "go"/,
+      /token:alertmanager.*rollback begun: .*ErrorsHigh/,
+      /system.*rolled back: r2 has no traffic any more/,
+    ])
+      await root.getByRole("row").filter({ hasText: told }).first().waitFor();
+    expect(root.url()).toContain("app=shop");
+    await until("the lines to be sealed", async () => {
+      const checked = await world.call<{ unsealed: number }>("GET", "/audit/verification");
+      return checked.unsealed === 0;
+    });
+    await button(root, "Verify the chain").click();
+    await text(root, /Intact: \d+ lines sealed, 0 too young/).waitFor();
+    await picture(root, "the-audit-log", true);
+    expect(await violations(root)).toEqual([]);
+    await root.context().close();
   });
 
   test("every order has its button, says what it would do, and does it", async () => {
@@ -296,6 +330,8 @@ describe("an app's page", () => {
 test("tokens are made, shown once, and taken back", async () => {
   const page = await world.open(world.adminToken);
   await page.getByRole("navigation").getByRole("link", { name: "Admin" }).click();
+  // Until its page is there, the list's search box is what has a name and a project in its label.
+  await page.getByRole("heading", { name: "New token" }).waitFor();
   await page.getByLabel("Name").fill("pipeline");
   await page.getByLabel("Project").fill("default");
   await button(page, "Make the token").click();
@@ -309,6 +345,23 @@ test("tokens are made, shown once, and taken back", async () => {
   await page.getByRole("dialog").getByRole("button", { name: "Revoke" }).click();
   await row.getByText("revoked").waitFor();
   await expect(world.call("GET", "/whoami", undefined, secret)).rejects.toThrow("401");
+  await page.context().close();
+});
+
+test("freeze windows are made and taken away", async () => {
+  const page = await world.open(world.adminToken);
+  await page.goto(`${world.url}/admin/freezes`);
+  await page.getByLabel("Name").fill("sale");
+  await page.getByLabel("Reason").fill("Black Friday");
+  await page.getByLabel("From").fill("2030-11-29T06:00");
+  await page.getByLabel("Until").fill("2030-12-01T06:00");
+  await button(page, "Make the window").click();
+  const row = page.getByRole("row", { name: /sale/ });
+  await row.getByText(/^next /).waitFor();
+  expect(await violations(page)).toEqual([]);
+  await row.getByRole("button", { name: "Remove" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Remove" }).click();
+  await text(page, /None: rollouts begin/).waitFor();
   await page.context().close();
 });
 

@@ -5,6 +5,7 @@
 //! drivers and no web framework.
 
 mod app;
+mod audit;
 mod client;
 mod event;
 mod freeze;
@@ -19,6 +20,7 @@ mod token;
 mod trial;
 
 pub use app::{AppSummary, AppView, OutcomesView, PutApp, ReleaseRequest, Released, RevisionView};
+pub use audit::{AuditOutcome, AuditVerification, AuditView};
 pub use client::{Client, ClientError, Events, Found};
 pub use event::EventView;
 pub use freeze::{FreezeOnce, FreezeRecurring, FreezeRequest, FreezeRunning, FreezeView};

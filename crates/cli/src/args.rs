@@ -4,12 +4,13 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        adopt::AdoptArgs, apply::ApplyArgs, approve::DecideArgs, completions::CompletionsArgs,
-        demo::DemoArgs, demo_shop::DemoShopArgs, deploy::DeployArgs, events::EventsArgs,
-        explain::ExplainArgs, freeze::FreezeCommand, gate::GateCommand, history::HistoryArgs,
-        list::AppsArgs, list::RevisionsArgs, order::BreakGlassArgs, order::OrderArgs,
-        order::PromoteArgs, plan::PlanArgs, release::ReleaseArgs, serve::MigrateArgs,
-        serve::ServerArgs, status::StatusArgs, token::TokenCommand, undo::UndoArgs, up::UpArgs,
+        adopt::AdoptArgs, apply::ApplyArgs, approve::DecideArgs, audit::AuditCommand,
+        completions::CompletionsArgs, demo::DemoArgs, demo_shop::DemoShopArgs, deploy::DeployArgs,
+        events::EventsArgs, explain::ExplainArgs, freeze::FreezeCommand, gate::GateCommand,
+        history::HistoryArgs, list::AppsArgs, list::RevisionsArgs, order::BreakGlassArgs,
+        order::OrderArgs, order::PromoteArgs, plan::PlanArgs, release::ReleaseArgs,
+        serve::MigrateArgs, serve::ServerArgs, status::StatusArgs, token::TokenCommand,
+        undo::UndoArgs, up::UpArgs,
     },
     connection::{COMMON, Connection},
     output::Format,
@@ -124,6 +125,12 @@ pub(crate) enum Command {
     /// Make, list and remove freeze windows, in which no rollout starts
     #[command(subcommand, after_help = "Example:\n  sluice freeze list")]
     Freeze(FreezeCommand),
+    /// Show, export and verify the audit log: who did what, and who was refused
+    #[command(
+        subcommand,
+        after_help = "Example:\n  sluice audit list --outcome refused"
+    )]
+    Audit(Box<AuditCommand>),
     /// Make, list and revoke API tokens
     #[command(subcommand)]
     Token(TokenCommand),

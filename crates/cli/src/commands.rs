@@ -3,6 +3,7 @@
 pub(crate) mod adopt;
 pub(crate) mod apply;
 pub(crate) mod approve;
+pub(crate) mod audit;
 pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod demo_shop;
@@ -88,6 +89,7 @@ async fn ask(session: &Session, command: Command) -> anyhow::Result<Exit> {
         Command::Retry(args) => order::run(session, OrderWord::Retry, args).await,
         Command::Skip(args) => order::run(session, OrderWord::Skip, args).await,
         Command::BreakGlass(args) => order::break_glass(session, args).await,
+        Command::Audit(command) => audit::run(session, *command).await,
         Command::Freeze(command) => freeze::run(session, command).await,
         Command::Approve(args) => approve::run(session, Decision::Approve, args).await,
         Command::Reject(args) => approve::run(session, Decision::Reject, args).await,

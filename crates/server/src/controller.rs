@@ -21,6 +21,7 @@ mod outbox;
 mod pass;
 #[cfg(test)]
 pub(crate) mod rig;
+mod sealing;
 mod troubles;
 
 use std::time::Instant;
@@ -153,3 +154,4 @@ impl Loop {
 
 pub(crate) use housekeeping::keep_house;
 pub(crate) use outbox::deliver_notices;
+pub(crate) use sealing::seal_audit;

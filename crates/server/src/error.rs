@@ -27,6 +27,10 @@ pub(crate) fn request_id() -> Option<String> {
     REQUEST_ID.try_with(Clone::clone).ok()
 }
 
+/// Why a request was refused, in the words of the answer's body; travels with the answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Refused(pub(crate) String);
+
 /// When to ask again after a 503: the database's own waits are about a second.
 const RETRY_AFTER_SECONDS: &str = "1";
 
@@ -288,6 +292,7 @@ impl IntoResponse for ServeError {
         }
         let json = serde_json::to_vec(&body).unwrap_or_default();
         let mut answer = (self.status(), json).into_response();
+        answer.extensions_mut().insert(Refused(body.detail));
         let headers = answer.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         match self {

@@ -12,6 +12,7 @@
 
 mod approval;
 mod apps;
+mod audit;
 mod dashboard;
 mod document;
 mod envelope;
@@ -25,6 +26,7 @@ mod limit;
 mod orders;
 mod origin;
 mod page;
+mod recorder;
 mod rollouts;
 mod session;
 mod sign_in;
@@ -44,6 +46,8 @@ use utoipa_axum::{
     routes,
 };
 use uuid::Uuid;
+
+use recorder::Audited;
 
 use crate::{
     auth::{Authenticator, Door, Exchange, Principal, Provider},
@@ -100,6 +104,8 @@ pub(crate) struct Entry {
     pub(crate) urgent: bool,
     /// How often an address may ask, where that is bounded apart.
     limit: Option<limit::Lane>,
+    /// As what it stands in the audit log.
+    pub(crate) audited: Audited,
 }
 
 fn row(
@@ -114,6 +120,10 @@ fn row(
         access,
         urgent: false,
         limit: None,
+        audited: Audited {
+            action: recorder::READ,
+            whole: false,
+        },
     };
     Row { entry, handler }
 }
@@ -134,6 +144,25 @@ impl Row {
 
     fn limited(mut self, lane: limit::Lane) -> Self {
         self.entry.limit = Some(lane);
+        self
+    }
+
+    /// Stands in the audit log as `action`, done or refused.
+    fn audited(mut self, action: &'static str) -> Self {
+        self.entry.audited = Audited {
+            action,
+            whole: true,
+        };
+        self
+    }
+
+    /// Stands in the audit log as `action` when it is refused: it changes nothing, or what it does
+    /// stands in a rollout's history.
+    fn refused(mut self, action: &'static str) -> Self {
+        self.entry.audited = Audited {
+            action,
+            whole: false,
+        };
         self
     }
 }
@@ -158,40 +187,42 @@ pub(crate) fn table() -> Vec<Row> {
         row(GET,    "/openapi.json",                          Public,           routes!(document::openapi_json)),
         row(GET,    "/api/v1/auth",                           Public,           routes!(sign_in::ways)),
         row(GET,    "/auth/login",                            Public,           routes!(sign_in::login)).limited(SignIn),
-        row(GET,    "/auth/callback",                         Public,           routes!(sign_in::callback)).limited(SignIn),
-        row(POST,   "/api/v1/auth/exchange",                  Public,           routes!(sign_in::exchange)).limited(Machine),
+        row(GET,    "/auth/callback",                         Public,           routes!(sign_in::callback)).limited(SignIn).audited("session.begin"),
+        row(POST,   "/api/v1/auth/exchange",                  Public,           routes!(sign_in::exchange)).limited(Machine).audited("token.exchange"),
         row(GET,    "/api/v1/session",                        Any,              routes!(session::get)),
-        row(POST,   "/api/v1/session",                        Public,           routes!(session::sign_in)).limited(SignIn),
-        row(DELETE, "/api/v1/session",                        Any,              routes!(session::sign_out)),
+        row(POST,   "/api/v1/session",                        Public,           routes!(session::sign_in)).limited(SignIn).audited("session.begin"),
+        row(DELETE, "/api/v1/session",                        Any,              routes!(session::sign_out)).audited("session.end"),
         row(GET,    "/api/v1/whoami",                         Any,              routes!(session::whoami)),
         row(GET,    "/api/v1/events",                         Role(Viewer),     routes!(events::events)),
         row(GET,    "/api/v1/apps",                           Role(Viewer),     routes!(apps::list)),
         row(GET,    "/api/v1/apps/{project}/{app}",           Project(Viewer),  routes!(apps::get)),
-        row(PUT,    "/api/v1/apps/{project}/{app}",           Project(Operator), routes!(apps::put)),
-        row(DELETE, "/api/v1/apps/{project}/{app}",           Project(Operator), routes!(apps::delete)),
+        row(PUT,    "/api/v1/apps/{project}/{app}",           Project(Operator), routes!(apps::put)).audited("app.apply"),
+        row(DELETE, "/api/v1/apps/{project}/{app}",           Project(Operator), routes!(apps::delete)).audited("app.delete"),
         row(GET,    "/api/v1/apps/{project}/{app}/revisions", Project(Viewer),  routes!(apps::revisions)),
         row(GET,    "/api/v1/apps/{project}/{app}/outcomes", Project(Viewer),  routes!(apps::outcomes)),
-        row(POST,   "/api/v1/apps/{project}/{app}/plan",      Project(Deployer), routes!(apps::plan)),
-        row(POST,   "/api/v1/apps/{project}/{app}/calibrations", Project(Operator), routes!(trials::calibrate)),
+        row(POST,   "/api/v1/apps/{project}/{app}/plan",      Project(Deployer), routes!(apps::plan)).refused("app.plan"),
+        row(POST,   "/api/v1/apps/{project}/{app}/calibrations", Project(Operator), routes!(trials::calibrate)).audited("app.calibrate"),
         row(GET,    "/api/v1/apps/{project}/{app}/calibrations", Project(Viewer), routes!(trials::calibrations)),
-        row(POST,   "/api/v1/apps/{project}/{app}/backtests", Project(Deployer), routes!(trials::backtest)),
-        row(POST,   "/api/v1/apps/{project}/{app}/release",   Project(Operator), routes!(apps::release)),
-        row(POST,   "/api/v1/apps/{project}/{app}/rollouts",  Project(Deployer), routes!(rollouts::create)),
+        row(POST,   "/api/v1/apps/{project}/{app}/backtests", Project(Deployer), routes!(trials::backtest)).refused("app.backtest"),
+        row(POST,   "/api/v1/apps/{project}/{app}/release",   Project(Operator), routes!(apps::release)).audited("app.release"),
+        row(POST,   "/api/v1/apps/{project}/{app}/rollouts",  Project(Deployer), routes!(rollouts::create)).refused("rollout.create"),
         row(GET,    "/api/v1/rollouts",                       Role(Viewer),     routes!(rollouts::list)),
         row(GET,    "/api/v1/rollouts/{id}",                  Rollout(Viewer),  routes!(rollouts::get)),
         row(GET,    "/api/v1/rollouts/{id}/wait",             Rollout(Viewer),  routes!(wait::wait)),
         row(GET,    "/api/v1/rollouts/{id}/history",          Rollout(Viewer),  routes!(rollouts::history)),
         row(GET,    "/api/v1/rollouts/{id}/measurements",     Rollout(Viewer),  routes!(rollouts::measurements)),
         row(GET,    "/api/v1/rollouts/{id}/explain",          Rollout(Viewer),  routes!(rollouts::explain)),
-        row(POST,   "/api/v1/rollouts/{id}/commands",         Rollout(Deployer), routes!(orders::command)).urgent(),
-        row(POST,   "/api/v1/rollouts/{id}/approvals",        Approval,         routes!(orders::approve)).urgent(),
+        row(POST,   "/api/v1/rollouts/{id}/commands",         Rollout(Deployer), routes!(orders::command)).urgent().refused("rollout.order"),
+        row(POST,   "/api/v1/rollouts/{id}/approvals",        Approval,         routes!(orders::approve)).urgent().refused("rollout.approve"),
         row(GET,    "/api/v1/freezes",                        Role(Viewer),     routes!(freezes::list)),
-        row(POST,   "/api/v1/freezes",                        Role(Operator),   routes!(freezes::create)),
-        row(DELETE, "/api/v1/freezes/{id}",                   Role(Operator),   routes!(freezes::remove)),
-        row(POST,   "/api/v1/tokens",                         Role(Admin),      routes!(tokens::create)),
+        row(POST,   "/api/v1/freezes",                        Role(Operator),   routes!(freezes::create)).audited("freeze.create"),
+        row(DELETE, "/api/v1/freezes/{id}",                   Role(Operator),   routes!(freezes::remove)).audited("freeze.remove"),
+        row(POST,   "/api/v1/tokens",                         Role(Admin),      routes!(tokens::create)).audited("token.create"),
         row(GET,    "/api/v1/tokens",                         Role(Admin),      routes!(tokens::list)),
-        row(DELETE, "/api/v1/tokens/{id}",                    Role(Admin),      routes!(tokens::revoke)),
-        row(POST,   "/api/v1/hooks/alertmanager",             Role(Deployer),   routes!(hooks::alertmanager)).urgent(),
+        row(DELETE, "/api/v1/tokens/{id}",                    Role(Admin),      routes!(tokens::revoke)).audited("token.revoke"),
+        row(GET,    "/api/v1/audit",                          Role(Admin),      routes!(audit::list)),
+        row(GET,    "/api/v1/audit/verification",             Role(Admin),      routes!(audit::verify)),
+        row(POST,   "/api/v1/hooks/alertmanager",             Role(Deployer),   routes!(hooks::alertmanager)).urgent().refused("hook.alertmanager"),
     ]
 }
 

@@ -117,6 +117,7 @@ fn background(
     let (store, cx) = (service.store.clone(), service.cx.clone());
     tasks.spawn(controller::deliver_notices(store, cx, ring, stop()));
     tasks.spawn(controller::keep_house(service.store.clone(), stop()));
+    tasks.spawn(controller::seal_audit(service.store.clone(), stop()));
     tasks.close();
     tasks
 }

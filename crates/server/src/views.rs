@@ -1,6 +1,7 @@
 //! Turns what is stored and seen into what travels over the wire. Computes, decides nothing;
 //! sentences are the core's own.
 
+mod audit;
 mod detail;
 mod explain;
 mod freeze;
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 use rollout::{Revision, gate::Reading};
 use store::{App, RevisionRow, StoredMeasurement, Token, TransitionRow};
 
+pub(crate) use self::audit::{audit_verification, audit_view};
 pub(crate) use self::detail::{Shown, needs_person, summary, view};
 pub(crate) use self::explain::{actions, explain};
 pub(crate) use self::freeze::freeze_view;

@@ -44,6 +44,8 @@ pub struct Commit {
     pub plan: Option<Plan>,
     /// Why the state changed, and by whom.
     pub transition: Option<(Event, String)>,
+    /// From which address it was asked for, if anybody asked.
+    pub source: Option<String>,
     /// Measurements taken since the last commit.
     pub measurements: Vec<MeasurementRow>,
     /// The app's new stable revision, when the rollout has succeeded.
@@ -142,7 +144,8 @@ impl Store {
             alert.map(|it| it.app_id),
             alert.map(|it| it.fingerprint.as_str()),
             alert.map(|it| it.starts_at.to_sqlx()) as _,
-            alert.map(|it| it.receiver.as_str())
+            alert.map(|it| it.receiver.as_str()),
+            commit.source
         )
         .fetch_one(&mut *connection)
         .await

@@ -24,8 +24,8 @@ written AS (
          OR state -> 'generation' = $6::jsonb -> 'generation')
   RETURNING *),
 recorded AS (
-  INSERT INTO transition (rollout_id, project, app, candidate, by, event, state)
-  SELECT id, project, app, candidate, $13, $12, state FROM written
+  INSERT INTO transition (rollout_id, project, app, candidate, by, source, event, state)
+  SELECT id, project, app, candidate, $13, $21, $12, state FROM written
   WHERE $12::jsonb IS NOT NULL),
 measured AS (
   INSERT INTO measurement (rollout_id, gate, cursor, measurement, verdict)

@@ -19,6 +19,8 @@
 //! | `id_token_seen` | an ID token that a CI job exchanged | the exchange | kept a day after its end |
 //! | `idempotency_key` | the answer to a request | with what the request did | kept 24 h |
 //! | `alert_seen` | an alert acted on | with what it caused | kept 30 days |
+//! | `audit` | something asked for that is no order to a rollout, and what became of it | people and machines, before and after | about 2 a change, for ever |
+//! | `audit_seal` | the chain over `transition` and `audit` | any replica, every few seconds | one a busy moment |
 //! | `freeze_window` | a time in which nothing new begins | people | windows; those taken away are kept |
 //! | `calibration` | what a gate's past says of it | people | gates |
 //!
@@ -33,6 +35,7 @@
 //! - Nothing polls an app: one that is at rest costs a row and no queries.
 
 mod apps;
+mod audit;
 mod calibrations;
 mod claims;
 mod commit;
@@ -47,6 +50,7 @@ mod outbox;
 mod outcomes;
 mod people;
 mod rollouts;
+mod seals;
 mod session;
 mod tokens;
 mod verify;
@@ -64,6 +68,7 @@ use sqlx::{
 
 pub use alerts::AlertKey;
 pub use apps::{App, AppSummary, RevisionRow, RolloutSummary};
+pub use audit::{AuditAbout, AuditFilter, AuditLine, AuditPlace, NewAudit};
 pub use calibrations::CalibrationRow;
 pub use claims::{AppRef, Fence, LEASE_TTL, Lease, PassInput, SHARDS};
 pub use commit::{Commit, MeasurementRow};
@@ -78,6 +83,7 @@ pub use outbox::{NewNotice, Notice};
 pub use outcomes::Outcomes;
 pub use people::{SessionOf, SessionRow, SignInRow};
 pub use rollouts::{Change, CreateFacts, Created, NewRevision, NewRollout, Rollout, RolloutFilter};
+pub use seals::{AuditChecked, AuditHead, AuditProblem};
 pub use tokens::{Token, TokenRow};
 pub use verify::HistoryProblem;
 

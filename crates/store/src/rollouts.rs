@@ -74,6 +74,8 @@ pub struct NewRollout {
     pub comment: Option<String>,
     /// The principal.
     pub by: String,
+    /// From which address it was asked for, if anybody asked.
+    pub source: Option<String>,
 }
 
 /// The candidate of a new rollout.

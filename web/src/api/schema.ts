@@ -218,6 +218,48 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The audit log, newest first: every decision and every refused attempt. What is in no project, such
+         *     as sign-ins, is for admins of all projects.
+         * @description Needs the role admin; shows and touches the projects only where the caller has it.
+         */
+        get: operations["get_audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit/verification": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Checks the whole log: that no line was changed, removed or slipped in since it was sealed, which
+         *     is some seconds after it was written. Needs the role admin in all projects.
+         * @description Needs the role admin; shows and touches the projects only where the caller has it.
+         */
+        get: operations["get_audit_verification"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/auth": {
         parameters: {
             query?: never;
@@ -886,6 +928,66 @@ export interface components {
             /** @description The step it is meant for (index from 0), so that a stale page cannot approve a later step. */
             step?: number | null;
         };
+        /**
+         * @description What came of it.
+         * @enum {string}
+         */
+        AuditOutcome: "done" | "refused" | "failed" | "unknown";
+        /** @description What a check of the whole log found. */
+        AuditVerification: {
+            /**
+             * @description The newest seal, as `NUMBER:HASH`. Whoever keeps it elsewhere can show later that the log's
+             *     end was not cut off.
+             */
+            head?: string | null;
+            /** @description Whether every sealed line is as it was written, and none is missing or was slipped in. */
+            intact: boolean;
+            /** @description What is wrong, where something is. */
+            problem?: string | null;
+            /**
+             * Format: int64
+             * @description Lines that seals cover.
+             */
+            sealed: number;
+            /**
+             * Format: int64
+             * @description Lines that are too young to be sealed.
+             */
+            unsealed: number;
+        };
+        /** @description One line of the audit log. */
+        AuditView: {
+            /** @description What it was about, beyond that: the event of a rollout, or what a request named. */
+            about: unknown;
+            /** @description What was done or asked for, such as `rollout.approved` or `token.create`. */
+            action: string;
+            /** @description About which app. */
+            app?: string | null;
+            /**
+             * Format: date-time
+             * @description When, by the database's clock.
+             */
+            at: string;
+            /** @description Why it was refused. */
+            detail?: string | null;
+            /** @description From which address it was asked for, where anybody asked. */
+            from?: string | null;
+            /** @description Its place in the log: opaque. */
+            id: string;
+            /** @description What came of it. */
+            outcome: components["schemas"]["AuditOutcome"];
+            /** @description In which project. */
+            project?: string | null;
+            /**
+             * Format: uuid
+             * @description About which rollout.
+             */
+            rollout?: string | null;
+            /** @description In one sentence. */
+            sentence: string;
+            /** @description The principal, or `system`; absent: nobody knows. */
+            who?: string | null;
+        };
         /** @description What the gates would have said of past rollouts. */
         Backtest: {
             /** @description Whether there were more rollouts in that time than are tried at once. */
@@ -1477,6 +1579,44 @@ export interface components {
                  * @description When it was last applied.
                  */
                 updatedAt: string;
+            }[];
+            /** @description Give it as `cursor` to get the next page; absent on the last one. */
+            nextCursor?: string | null;
+        };
+        /** @description One page of a list. */
+        Page_AuditView: {
+            /** @description The items. */
+            items: {
+                /** @description What it was about, beyond that: the event of a rollout, or what a request named. */
+                about: unknown;
+                /** @description What was done or asked for, such as `rollout.approved` or `token.create`. */
+                action: string;
+                /** @description About which app. */
+                app?: string | null;
+                /**
+                 * Format: date-time
+                 * @description When, by the database's clock.
+                 */
+                at: string;
+                /** @description Why it was refused. */
+                detail?: string | null;
+                /** @description From which address it was asked for, where anybody asked. */
+                from?: string | null;
+                /** @description Its place in the log: opaque. */
+                id: string;
+                /** @description What came of it. */
+                outcome: components["schemas"]["AuditOutcome"];
+                /** @description In which project. */
+                project?: string | null;
+                /**
+                 * Format: uuid
+                 * @description About which rollout.
+                 */
+                rollout?: string | null;
+                /** @description In one sentence. */
+                sentence: string;
+                /** @description The principal, or `system`; absent: nobody knows. */
+                who?: string | null;
             }[];
             /** @description Give it as `cursor` to get the next page; absent on the last one. */
             nextCursor?: string | null;
@@ -2624,6 +2764,106 @@ export interface operations {
                 };
             };
             /** @description A field is wrong, or the key was used for another request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    get_audit: {
+        parameters: {
+            query?: {
+                /** @description Only of this project. */
+                project?: string;
+                /** @description Only about this app, in whichever project. */
+                app?: string;
+                /** @description Only about this rollout. */
+                rollout?: string;
+                /** @description Only of this principal, e.g. `token:ci`. */
+                who?: string;
+                /** @description Only this action, e.g. `token.create`, or all of a kind, e.g. `token`. */
+                action?: string;
+                /** @description Only what was `refused`, or only what was `done`. */
+                outcome?: "done" | "refused" | "failed" | "unknown";
+                /** @description Whether the steps that rollouts have done stand in it too; `true` when absent. */
+                steps?: boolean;
+                /** @description Only from then on. */
+                since?: string;
+                /** @description Only before then. */
+                until?: string;
+                /** @description How many items, 1 to 200; 50 when absent. */
+                limit?: number;
+                /** @description The `nextCursor` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_AuditView"];
+                };
+            };
+            /** @description A parameter is wrong */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    get_audit_verification: {
+        parameters: {
+            query?: {
+                /** @description The `head` of an earlier verification: tells a log whose end was cut off. */
+                head?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditVerification"];
+                };
+            };
+            /** @description The head is none that this server gave */
             422: {
                 headers: {
                     [name: string]: unknown;

@@ -18,8 +18,8 @@ interface Props {
   disabled?: boolean;
   whyNot?: string | null;
   act: (comment: string) => Promise<unknown>;
-  /** Called when the dialog opens and when it closes. */
-  onOpen?: () => void;
+  /** Told when the dialog opens and when it closes. */
+  onOpenChange?: (open: boolean) => void;
   children?: ReactNode;
 }
 
@@ -43,9 +43,9 @@ export function Confirm({ comment = "optional", look = "plain", ...it }: Props) 
   }
   return (
     <DialogTrigger
-      onOpenChange={() => {
+      onOpenChange={(open) => {
         setError(undefined);
-        it.onOpen?.();
+        it.onOpenChange?.(open);
       }}
     >
       <Button look={look} isDisabled={it.disabled}>

@@ -1,12 +1,26 @@
-//! Freeze windows.
+//! Freeze windows and the audit log.
 
 use reqwest::Method;
 use uuid::Uuid;
 
-use super::{Client, Result, TIMEOUT};
-use crate::{FreezeRequest, FreezeView, Page};
+use super::{Client, Result, TIMEOUT, trials::LONG_TIMEOUT};
+use crate::{AuditVerification, AuditView, FreezeRequest, FreezeView, Page};
 
 impl Client {
+    /// A page of the audit log, newest first; `query` are the parameters of the route.
+    pub async fn audit(&self, query: &[(&str, String)]) -> Result<Page<AuditView>> {
+        self.json(self.request(Method::GET, "/api/v1/audit").query(query))
+            .await
+    }
+
+    /// Checks the audit log, with the seal that it must contain, if one is given.
+    pub async fn verify_audit(&self, head: Option<&str>) -> Result<AuditVerification> {
+        let request = self.request(Method::GET, "/api/v1/audit/verification");
+        // A long log takes long to be read.
+        let answer = self.send(request.query(&[("head", head)]).timeout(LONG_TIMEOUT));
+        self.parse(answer.await?).await
+    }
+
     /// The freeze windows that concern a project, or all that the token sees.
     pub async fn freezes(&self, project: Option<&str>) -> Result<Page<FreezeView>> {
         let request = self.request(Method::GET, "/api/v1/freezes");

@@ -9,7 +9,7 @@ use super::{Client, Result};
 use crate::{Backtest, BacktestRequest, CalibrateRequest, Calibrations};
 
 /// How long a call may take that asks a metric source for days of the past.
-const LONG_TIMEOUT: Duration = Duration::from_secs(900);
+pub(super) const LONG_TIMEOUT: Duration = Duration::from_secs(900);
 
 impl Client {
     /// Calibrates gates on stable's past, which takes a while.

@@ -318,6 +318,7 @@ impl Pass {
             wake_at: decision.wake_at,
             plan: starts.then(|| plan.clone()),
             transition: decision.event.map(|event| (event, "system".to_owned())),
+            source: None,
             measurements: decision.rows,
             stable: succeeded.then_some(plan.candidate),
             notices: told.unwrap_or_default(),

@@ -108,6 +108,7 @@ impl Rig {
             undo: false,
             comment: None,
             by: "test".to_owned(),
+            source: None,
         };
         let build = |facts: &store::CreateFacts| Created {
             plan: file.plan(Revisions {
@@ -185,6 +186,7 @@ impl Rig {
             wake_at: None,
             plan: None,
             transition: Some((event, "system".to_owned())),
+            source: None,
             measurements: Vec::new(),
             stable: None,
             notices: Vec::new(),

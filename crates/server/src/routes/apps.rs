@@ -5,13 +5,14 @@ use api::{
     ReleaseRequest, Released, RevisionView,
 };
 use axum::{
-    Json,
+    Extension, Json,
     extract::{OriginalUri, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Deserialize;
+use serde_json::json;
 use store::App;
 use utoipa::IntoParams;
 
@@ -20,6 +21,7 @@ use super::{
     extract::{AppPath, Caller, JsonBody, Params},
     guard,
     page::{self, Paged},
+    recorder::Noted,
 };
 use crate::{error::ServeError, views};
 
@@ -139,14 +141,15 @@ pub(super) async fn put(
         .put_app(&path.project, &path.app, document, expected, &caller.name);
     let (app, created) = put.await?;
     let etag = etag(app.version);
+    let noted = Extension(Noted::about(json!({ "version": app.version })));
     let location = location(&format!("/api/v1/apps/{}/{}", path.project, path.app));
     let view = show(&web, app).await?;
     Ok(match created {
         true => {
             let headers = [(header::ETAG, etag), (header::LOCATION, location)];
-            (StatusCode::CREATED, headers, Json(view)).into_response()
+            (StatusCode::CREATED, headers, noted, Json(view)).into_response()
         }
-        false => ([(header::ETAG, etag)], Json(view)).into_response(),
+        false => ([(header::ETAG, etag)], noted, Json(view)).into_response(),
     })
 }
 
@@ -178,11 +181,12 @@ pub(super) async fn release(
     State(web): State<Web>,
     path: AppPath,
     body: JsonBody<ReleaseRequest>,
-) -> Result<Json<Released>, ServeError> {
+) -> Result<(Extension<Noted>, Json<Released>), ServeError> {
     let AppPath { project, app } = path;
     let dry_run = body.value.dry_run;
     let done = web.service.release(&project, &app, dry_run).await?;
-    Ok(Json(Released { done, dry_run }))
+    let noted = Noted::about(json!({ "dryRun": dry_run }));
+    Ok((Extension(noted), Json(Released { done, dry_run })))
 }
 
 /// An app's revisions, newest first: the last 200.

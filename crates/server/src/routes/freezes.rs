@@ -6,13 +6,14 @@ use api::{
     RoleWord,
 };
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, State},
     http::StatusCode,
 };
 use jiff::{SignedDuration, Timestamp};
 use rollout::Running;
 use serde::Deserialize;
+use serde_json::json;
 use store::{FreezeRow, FreezeRule, StoreError};
 use utoipa::IntoParams;
 use uuid::Uuid;
@@ -22,6 +23,7 @@ use super::{
     apps::seen,
     extract::{Caller, JsonBody, Params},
     guard,
+    recorder::Noted,
     tokens::plain,
 };
 use crate::{
@@ -70,14 +72,14 @@ pub(super) async fn create(
     State(web): State<Web>,
     Caller(caller): Caller,
     body: JsonBody<FreezeRequest>,
-) -> Result<(StatusCode, Json<FreezeView>), ServeError> {
+) -> Result<(StatusCode, Extension<Noted>, Json<FreezeView>), ServeError> {
     let asked = body.value;
     may_freeze(&caller, asked.project.as_deref())?;
     let now = web.service.leases.now();
     let row = row_of(asked, caller.name, now)?;
     web.service.store.add_freeze(&row).await?;
     let view = views::freeze_view(&row, now);
-    Ok((StatusCode::CREATED, Json(view)))
+    Ok((StatusCode::CREATED, noted(&row), Json(view)))
 }
 
 /// Takes a freeze window away; what it held goes on.
@@ -87,7 +89,7 @@ pub(super) async fn remove(
     State(web): State<Web>,
     Caller(caller): Caller,
     Path(text): Path<String>,
-) -> Result<StatusCode, ServeError> {
+) -> Result<(StatusCode, Extension<Noted>), ServeError> {
     let missing = || ServeError::not_found(format!("freeze window {text}"));
     let id: Uuid = text.parse().map_err(|_| missing())?;
     let row = web.service.store.freeze(id).await?.ok_or_else(missing)?;
@@ -96,10 +98,18 @@ pub(super) async fn remove(
     }
     may_freeze(&caller, row.project.as_deref())?;
     match web.service.store.remove_freeze(id, &caller.name).await {
-        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Ok(()) => Ok((StatusCode::NO_CONTENT, noted(&row))),
         Err(StoreError::NotFound { .. }) => Err(missing()),
         Err(error) => Err(error.into()),
     }
+}
+
+fn noted(row: &FreezeRow) -> Extension<Noted> {
+    let noted = Noted::about(json!({ "freeze": row.name, "reason": row.reason }));
+    Extension(Noted {
+        app: row.app.clone(),
+        ..noted.within(row.project.clone())
+    })
 }
 
 fn may_freeze(caller: &Principal, project: Option<&str>) -> Result<(), ServeError> {

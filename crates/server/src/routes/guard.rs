@@ -6,7 +6,7 @@ use api::RoleWord;
 use axum::{
     extract::{RawPathParams, Request, State},
     middleware::Next,
-    response::Response,
+    response::{IntoResponse as _, Response},
 };
 use store::Rollout;
 use uuid::Uuid;
@@ -16,6 +16,7 @@ use super::{
     extract::{Asked, Caller, Source},
     limit::Lane,
     origin,
+    recorder::{self, Recorder},
 };
 use crate::{
     auth::{Principal, Shown, may_approve, role_word},
@@ -42,9 +43,23 @@ pub(super) async fn check(
     mut request: Request,
     next: Next,
 ) -> Response {
-    use axum::response::IntoResponse as _;
-    let mut answer = match guard.admit(&params, &mut request).await {
-        Ok(()) => next.run(request).await,
+    let mut answer = match source(&request) {
+        Ok(source) => {
+            let mut recorder = Recorder::new(&guard.entry, &params, source);
+            let admitted = guard.admit(&params, &mut request).await;
+            recorder.knows(&request);
+            let answer = match admitted {
+                Ok(()) => match recorder.begins(&guard.web.service.store).await {
+                    Ok(()) => next.run(request).await,
+                    Err(error) => error.into_response(),
+                },
+                Err(error) => error.into_response(),
+            };
+            if let Some(line) = recorder.ended(&guard.web, &answer) {
+                recorder::write(&guard.web.service.store, &line).await;
+            }
+            answer
+        }
         Err(error) => error.into_response(),
     };
     answer.extensions_mut().insert(Answered(guard.entry.path));
@@ -83,6 +98,8 @@ impl Guard {
         if changes && shown == Shown::Cookie {
             origin::ours(request.headers(), public_url)?;
         }
+        // Before it is known whether they may: the audit log names them.
+        request.extensions_mut().insert(Caller(principal.clone()));
         shared.limits.take(principal.credential.id(), urgent)?;
         match access {
             Access::Public | Access::Any => {}
@@ -103,7 +120,6 @@ impl Guard {
                 approves(&principal, &rollout.project)?;
             }
         }
-        request.extensions_mut().insert(Caller(principal));
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use axum::{Json, extract::State};
 
 use super::{
     Web,
-    extract::{Caller, HOOK_MAX, JsonBody},
+    extract::{Caller, HOOK_MAX, JsonBody, Source},
 };
 use crate::error::ServeError;
 
@@ -22,6 +22,7 @@ const VERSION: &str = "4";
 pub(super) async fn alertmanager(
     State(web): State<Web>,
     Caller(caller): Caller,
+    Source(source): Source,
     body: JsonBody<AlertmanagerPayload, HOOK_MAX>,
 ) -> Result<Json<HookAnswer>, ServeError> {
     let payload = body.value;
@@ -39,7 +40,12 @@ pub(super) async fn alertmanager(
     for alert in &payload.alerts {
         let outcome = web
             .service
-            .alert(alert, &payload.receiver, &caller.name, allowed.as_deref())
+            .alert(
+                alert,
+                &payload.receiver,
+                (&caller.name, source),
+                allowed.as_deref(),
+            )
             .await?;
         answer.acted.extend(outcome.acted);
         answer.ignored.extend(outcome.ignored);

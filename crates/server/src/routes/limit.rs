@@ -30,6 +30,8 @@ pub(super) enum Lane {
     SignIn,
     /// What machines of a source send without a token: ID tokens, signed hooks.
     Machine,
+    /// Rows of the audit log that tell of refusals.
+    Refusal,
 }
 
 /// Whose bucket.
@@ -50,6 +52,8 @@ impl Lane {
             // People type; behind one address there may be many of them on a Monday morning.
             Self::SignIn => (1.0, 30.0),
             Self::Machine => (10.0, 200.0),
+            // Enough to see what somebody tries; the rest of it is more of the same.
+            Self::Refusal => (0.5, 60.0),
         }
     }
 }
@@ -74,6 +78,11 @@ impl Limits {
     /// Takes one request from a token's or session's bucket.
     pub(super) fn take(&self, credential: Uuid, urgent: bool) -> Result<(), ServeError> {
         let lane = if urgent { Lane::Urgent } else { Lane::Usual };
+        self.take_at(Who::Credential(credential), lane, Instant::now())
+    }
+
+    /// Takes one from another of a token's or session's buckets.
+    pub(super) fn take_of(&self, credential: Uuid, lane: Lane) -> Result<(), ServeError> {
         self.take_at(Who::Credential(credential), lane, Instant::now())
     }
 

@@ -19,7 +19,7 @@ use utoipa::IntoParams;
 use super::{
     Web, approval,
     apps::{etag, location, matches, seen},
-    extract::{AppPath, Asked, Caller, JsonBody, Params},
+    extract::{AppPath, Asked, Caller, JsonBody, Params, Source},
     guard, orders,
     page::{self, PageParams, Paged, bad_cursor},
 };
@@ -50,6 +50,7 @@ pub(super) async fn create(
     State(web): State<Web>,
     Caller(caller): Caller,
     path: AppPath,
+    Source(source): Source,
     headers: HeaderMap,
     body: JsonBody<Deploy>,
 ) -> Result<Response, ServeError> {
@@ -76,6 +77,7 @@ pub(super) async fn create(
         comment: body.value.comment,
         break_glass: body.value.break_glass,
         by: caller.name.clone(),
+        source: Some(source.to_string()),
         idempotency: key,
     };
     let rollout = web.service.deploy(request).await?;

@@ -2,7 +2,7 @@
 
 use api::{GrantView, ProblemBody, SignIn, Via, Whoami};
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
@@ -15,6 +15,7 @@ use super::{
     Web,
     extract::{Caller, JsonBody, Source},
     limit::Lane,
+    recorder::Noted,
 };
 use crate::{
     auth::{self, Credential, Principal, SESSION, cookie},
@@ -56,7 +57,8 @@ pub(super) async fn sign_in(
     let principal = web.shared.tokens.bearer(text, &[store], look).await?;
     let of = SessionOf::Token(principal.credential.id());
     let (cookie, principal) = web.begin_session(of, principal, source, &headers).await?;
-    Ok(([(header::SET_COOKIE, cookie)], Json(view(principal))).into_response())
+    let noted = Extension(Noted::of(&principal.name));
+    Ok(([(header::SET_COOKIE, cookie)], noted, Json(view(principal))).into_response())
 }
 
 /// Ends the session, here and on the server.

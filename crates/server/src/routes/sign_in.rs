@@ -2,7 +2,7 @@
 
 use api::{ExchangeRequest, Exchanged, OidcView, ProblemBody, SignInWays};
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
@@ -11,10 +11,12 @@ use jiff::{SignedDuration, Timestamp};
 use reqwest::Url;
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
+use serde_json::json;
 
 use super::{
     Web,
     extract::{JsonBody, Params, Source},
+    recorder::Noted,
     session::TOKEN_BODY_MAX,
 };
 use crate::{
@@ -90,7 +92,13 @@ pub(super) async fn callback(
     let browser = cookie::read(&headers, SIGN_IN);
     let (person, next) = match door.end(&web.service.store, browser, &came).await {
         Ok(it) => it,
-        Err(why) => return Ok(gone_wrong(&why)),
+        Err(why) => {
+            let noted = Noted {
+                refused: Some(why.detail.clone()),
+                ..Noted::about(json!({ "problem": why.word }))
+            };
+            return Ok((Extension(noted), gone_wrong(&why)).into_response());
+        }
     };
     let issuer = web.shared.people.oidc.as_ref().map(|it| it.issuer.as_str());
     let grants = web
@@ -99,10 +107,15 @@ pub(super) async fn callback(
         .grants(issuer.unwrap_or_default(), &person.groups);
     let Some(grants) = grants else {
         let detail = format!("{} is in no group that has a role here", person.name);
-        return Ok(gone_wrong(&Failed {
+        let answer = gone_wrong(&Failed {
             word: "noRole",
-            detail,
-        }));
+            detail: detail.clone(),
+        });
+        let noted = Noted {
+            refused: Some(detail),
+            ..Noted::of(&person.name)
+        };
+        return Ok((Extension(noted), answer).into_response());
     };
     let principal = Principal {
         name: person.name,
@@ -117,9 +130,10 @@ pub(super) async fn callback(
         expires_at: Timestamp::MAX,
     };
     let begun = web.begin_session(person.of, principal, source, &headers);
-    let (cookie, _) = begun.await?;
+    let (cookie, principal) = begun.await?;
     let cookies = cookie::clear(SIGN_IN).into_iter().chain([cookie]);
-    Ok(go(&next, cookies.collect()))
+    let noted = Extension(Noted::of(&principal.name));
+    Ok((noted, go(&next, cookies.collect())).into_response())
 }
 
 /// Exchanges the ID token of a CI job for a token that is good for 15 minutes.
@@ -132,7 +146,7 @@ pub(super) async fn exchange(
     State(web): State<Web>,
     Source(source): Source,
     body: JsonBody<ExchangeRequest, TOKEN_BODY_MAX>,
-) -> Result<Json<Exchanged>, ServeError> {
+) -> Result<(Extension<Noted>, Json<Exchanged>), ServeError> {
     let exchange = &web.shared.exchange;
     let made = exchange.exchange(&web.service.store, &body.value.id_token);
     let (secret, row) = made.await?;
@@ -142,10 +156,15 @@ pub(super) async fn exchange(
         from = %source,
         "gave a CI job a token"
     );
-    Ok(Json(Exchanged {
+    let noted = Noted {
+        who: Some(row.created_by.clone()),
+        ..Noted::named("token", &row.name).within(row.project.clone())
+    };
+    let exchanged = Exchanged {
         secret: secret.expose_secret().to_owned(),
         expires_at: row.expires_at.unwrap_or(Timestamp::MAX),
-    }))
+    };
+    Ok((Extension(noted), Json(exchanged)))
 }
 
 impl Web {

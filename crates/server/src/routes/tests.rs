@@ -2,6 +2,7 @@
 //! what is served.
 
 mod approvals;
+mod audit;
 mod freezes;
 mod rig;
 

@@ -2,18 +2,20 @@
 
 use api::{CreateToken, CreatedToken, Page, ProblemBody, RoleWord, TokenView};
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, State},
     http::StatusCode,
 };
 use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret as _;
-use store::Token;
+use serde_json::json;
+use store::{Token, TokenRow};
 use uuid::Uuid;
 
 use super::{
     Web,
     extract::{Caller, JsonBody},
+    recorder::Noted,
 };
 use crate::{
     auth::{self, NewToken, Principal, TOKEN_LIFE},
@@ -35,7 +37,7 @@ pub(super) async fn create(
     State(web): State<Web>,
     Caller(caller): Caller,
     body: JsonBody<CreateToken>,
-) -> Result<(StatusCode, Json<CreatedToken>), ServeError> {
+) -> Result<(StatusCode, Extension<Noted>, Json<CreatedToken>), ServeError> {
     let asked = body.value;
     well_formed(&asked)?;
     within(&caller, &asked)?;
@@ -71,7 +73,14 @@ pub(super) async fn create(
         secret: secret.expose_secret().to_owned(),
         token: views::token_view(&token),
     };
-    Ok((StatusCode::CREATED, Json(created)))
+    let rights = json!({
+        "token": token.row.name,
+        "role": token.row.role,
+        "person": token.row.person,
+        "groups": token.row.groups,
+    });
+    let noted = Noted::about(rights).within(token.row.project.clone());
+    Ok((StatusCode::CREATED, Extension(noted), Json(created)))
 }
 
 fn well_formed(asked: &CreateToken) -> Result<(), ServeError> {
@@ -167,21 +176,26 @@ pub(super) async fn revoke(
     State(web): State<Web>,
     Caller(caller): Caller,
     Path(text): Path<String>,
-) -> Result<StatusCode, ServeError> {
+) -> Result<(StatusCode, Extension<Noted>), ServeError> {
     let missing = || ServeError::not_found(format!("token {text}"));
     let id: Uuid = text.parse().map_err(|_| missing())?;
     let store = &web.service.store;
-    if let Some(projects) = caller.projects_with(RoleWord::Admin) {
-        let own = store.list_tokens(Some(&projects)).await?;
-        own.iter().find(|it| it.row.id == id).ok_or_else(missing)?;
-    }
+    let projects = caller.projects_with(RoleWord::Admin);
+    let own = |it: &Token| match (&projects, &it.row.project) {
+        (None, _) => true,
+        (Some(projects), Some(project)) => projects.contains(project),
+        (Some(_), None) => false,
+    };
+    let token = store.find_token(id).await?.filter(own);
+    let TokenRow { name, project, .. } = token.ok_or_else(missing)?.row;
     match store.revoke_token(id, &caller.name).await {
         Ok(()) => {}
         Err(store::StoreError::NotFound { .. }) => return Err(missing()),
         Err(error) => return Err(error.into()),
     }
     web.shared.tokens.forget(id);
-    Ok(StatusCode::NO_CONTENT)
+    let noted = Noted::named("token", &name).within(project);
+    Ok((StatusCode::NO_CONTENT, Extension(noted)))
 }
 
 #[cfg(test)]

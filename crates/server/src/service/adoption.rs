@@ -75,6 +75,7 @@ impl Service {
             break_glass: None,
             comment: Some("asked for at the workload".to_owned()),
             by: offer.by,
+            source: None,
             asked: Asked::Offered(Box::new(offer.artifact)),
             idempotency: Some(key),
         };

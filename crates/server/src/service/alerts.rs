@@ -29,7 +29,7 @@ impl Service {
         &self,
         alert: &api::Alert,
         receiver: &str,
-        by: &str,
+        (by, source): (&str, std::net::IpAddr),
         allowed_projects: Option<&[String]>,
     ) -> Result<AlertOutcome, ServeError> {
         let name = alert
@@ -62,7 +62,7 @@ impl Service {
                 app_id: rollout.app_id,
             };
             let alerted = Alerted { rollout, file, key };
-            self.act_on(&alerted, action, alert, (&name, by), &mut outcome)
+            self.act_on(&alerted, action, alert, (&name, by, source), &mut outcome)
                 .await?;
         }
         if !matched {
@@ -104,7 +104,7 @@ impl Service {
         alerted: &Alerted,
         action: AlertAction,
         alert: &api::Alert,
-        (name, by): (&str, &str),
+        (name, by, source): (&str, &str, std::net::IpAddr),
         outcome: &mut AlertOutcome,
     ) -> Result<(), ServeError> {
         let rollout = &alerted.rollout;
@@ -155,7 +155,7 @@ impl Service {
             order,
             by,
             comment: None,
-            from: None,
+            from: Some(source.to_string()),
         };
         match self
             .order_with(rollout.id, &command, None, Some(alerted))

@@ -37,6 +37,8 @@ pub(crate) struct DeployRequest {
     /// Why freeze windows shall not hold it, when they shall not.
     pub(crate) break_glass: Option<String>,
     pub(crate) by: String,
+    /// From which address, if anybody asked.
+    pub(crate) source: Option<String>,
     pub(crate) idempotency: Option<Idempotency>,
 }
 
@@ -127,6 +129,7 @@ impl Service {
             undo,
             comment: request.comment.clone(),
             by: request.by.clone(),
+            source: request.source.clone(),
         };
         let words = Words {
             by: request.by.clone(),

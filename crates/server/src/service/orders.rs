@@ -81,6 +81,7 @@ impl Service {
                 wake_at: None,
                 plan: None,
                 transition: Some((event.clone(), command.by.clone())),
+                source: command.from.clone(),
                 measurements: Vec::new(),
                 stable: None,
                 notices,

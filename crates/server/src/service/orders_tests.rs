@@ -31,7 +31,12 @@ async fn an_alert_from_before_the_start_is_not_about_the_candidate() {
         .await;
     let give = async |alert: &api::Alert| {
         rig.service
-            .alert(alert, "test", "alertmanager", None)
+            .alert(
+                alert,
+                "test",
+                ("alertmanager", std::net::Ipv4Addr::LOCALHOST.into()),
+                None,
+            )
             .await
             .unwrap()
     };
@@ -67,6 +72,7 @@ async fn what_was_written_is_known_by_its_history() {
         wake_at: None,
         plan: None,
         transition: Some((Event::Started, "ana".to_owned())),
+        source: None,
         measurements: Vec::new(),
         stable: None,
         notices: Vec::new(),

@@ -76,7 +76,7 @@ impl Store {
         };
         let created = build(&facts);
         for change in &created.supersede {
-            apply(&mut tx, &facts.app, change, &new.by).await?;
+            apply(&mut tx, &facts.app, change, new).await?;
         }
         let rollout = insert(&mut tx, new, &facts, &created).await?;
         if let Some(request) = idempotency {
@@ -204,7 +204,7 @@ async fn apply(
     tx: &mut PgConnection,
     app: &App,
     change: &Change,
-    by: &str,
+    new: &NewRollout,
 ) -> Result<(), StoreError> {
     sqlx::query!(
         r#"WITH changed AS (
@@ -214,8 +214,8 @@ async fn apply(
                  ended_at = CASE WHEN $5 THEN clock_timestamp() END
              WHERE id = $1 AND app_id = $2 RETURNING *),
            recorded AS (
-             INSERT INTO transition (rollout_id, project, app, candidate, by, event, state)
-             SELECT id, project, app, candidate, $7, $6::jsonb, state FROM changed),
+             INSERT INTO transition (rollout_id, project, app, candidate, by, source, event, state)
+             SELECT id, project, app, candidate, $7, $9, $6::jsonb, state FROM changed),
            noticed AS (
              INSERT INTO outbox (id, rollout_id, target, kind, payload)
              SELECT n.id, c.id, coalesce(n.target, 'null'), n.kind, coalesce(n.payload, 'null') FROM changed c,
@@ -228,8 +228,9 @@ async fn apply(
         change.state.phase.word(),
         change.state.phase.is_terminal(),
         Json(&change.event) as _,
-        by,
-        notices(&change.notices)
+        new.by,
+        notices(&change.notices),
+        new.source
     )
     .fetch_optional(tx)
     .await
@@ -258,8 +259,8 @@ async fn insert(
                  $14, $15)
              RETURNING *),
            recorded AS (
-             INSERT INTO transition (rollout_id, project, app, candidate, by, event, state)
-             SELECT id, project, app, candidate, $14, $16::jsonb, state FROM created),
+             INSERT INTO transition (rollout_id, project, app, candidate, by, source, event, state)
+             SELECT id, project, app, candidate, $14, $18, $16::jsonb, state FROM created),
            noticed AS (
              INSERT INTO outbox (id, rollout_id, target, kind, payload)
              SELECT n.id, c.id, coalesce(n.target, 'null'), n.kind, coalesce(n.payload, 'null') FROM created c,
@@ -282,7 +283,8 @@ async fn insert(
         new.by,
         new.comment,
         Json(&created.event) as _,
-        notices(&created.notices)
+        notices(&created.notices),
+        new.source
     )
     .fetch_one(tx)
     .await

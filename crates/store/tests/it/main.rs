@@ -10,6 +10,7 @@
 
 mod append_only;
 mod apps;
+mod audit;
 mod calibrations;
 mod claims;
 mod commit;

@@ -187,6 +187,7 @@ pub(crate) fn new(app: Uuid, artifact: &str) -> NewRollout {
         undo: false,
         comment: Some("with love".to_owned()),
         by: "token:ci".to_owned(),
+        source: None,
     }
 }
 
@@ -281,6 +282,7 @@ pub(crate) fn keep(rollout: &Rollout) -> Commit {
         wake_at: None,
         plan: None,
         transition: None,
+        source: None,
         measurements: Vec::new(),
         stable: None,
         notices: Vec::new(),

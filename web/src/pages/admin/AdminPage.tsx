@@ -4,6 +4,7 @@ import { Link, useParams } from "@tanstack/react-router";
 import type { ComponentType } from "react";
 import { session } from "../../api/queries";
 import { NotThere } from "../NotThere";
+import { Audit } from "./Audit";
 import { Freezes } from "./Freezes";
 import { Tokens } from "./Tokens";
 
@@ -17,6 +18,7 @@ interface Section {
 
 const SECTIONS: Section[] = [
   { id: "tokens", title: "Tokens", admins: true, Content: Tokens },
+  { id: "audit", title: "Audit log", admins: true, Content: Audit },
   { id: "freezes", title: "Freeze windows", admins: false, Content: Freezes },
 ];
 

@@ -37,8 +37,13 @@ const LOOKS: Record<string, [ReactNode, "main" | "plain" | "danger"]> = {
 export function ActionBar({ explained }: { explained: Explained }) {
   const { rollout } = explained;
   const actions = explained.actions ?? [];
+  // A dialog that somebody reads does not vanish because its order is not legal for a moment, or any
+  // more: the server says so when it is given.
+  const [open, setOpen] = useState<Action>();
   const place = (it: Action) => Object.keys(LOOKS).indexOf(it.order);
-  const allowed = actions.filter((it) => it.allowed).sort((a, b) => place(a) - place(b));
+  const allowed = actions.filter((it) => it.allowed);
+  if (open && !allowed.some((it) => it.order === open.order)) allowed.push(open);
+  allowed.sort((a, b) => place(a) - place(b));
   // Why one may not decide is worth saying only where somebody is asked to.
   const asked = rollout.waitingOn?.kind === "approval";
   const refused = asked ? actions.find((it) => it.order === "approve" && !it.allowed) : undefined;
@@ -47,7 +52,12 @@ export function ActionBar({ explained }: { explained: Explained }) {
     <fieldset className="mt-4 flex flex-wrap items-center gap-2">
       <legend className="sr-only">Actions</legend>
       {allowed.map((it) => (
-        <Act key={it.order} action={it} rollout={rollout} />
+        <Act
+          key={it.order}
+          action={it}
+          rollout={rollout}
+          onOpenChange={(isOpen) => setOpen(isOpen ? it : undefined)}
+        />
       ))}
       {rollout.phase === "succeeded" && <Undo rollout={rollout} />}
       {refused?.whyNot && <p className="text-sm text-dim">You cannot approve: {refused.whyNot}</p>}
@@ -55,7 +65,15 @@ export function ActionBar({ explained }: { explained: Explained }) {
   );
 }
 
-function Act({ action, rollout }: { action: Action; rollout: Rollout }) {
+function Act({
+  action,
+  rollout,
+  onOpenChange,
+}: {
+  action: Action;
+  rollout: Rollout;
+  onOpenChange: (open: boolean) => void;
+}) {
   const client = useQueryClient();
   // What is agreed to is what was read when the dialog opened, whatever has happened since.
   const [read, setRead] = useState({ action, rollout });
@@ -74,7 +92,10 @@ function Act({ action, rollout }: { action: Action; rollout: Rollout }) {
       effect={read.action.effect}
       does={read.action.title}
       comment={action.order === "breakGlass" ? "required" : "optional"}
-      onOpen={() => setRead({ action, rollout })}
+      onOpenChange={(open) => {
+        setRead({ action, rollout });
+        onOpenChange(open);
+      }}
       act={act}
     />
   );

@@ -293,6 +293,7 @@ impl Rig {
             undo: false,
             comment: Some("first".to_owned()),
             by: "token:ci".to_owned(),
+            source: None,
         };
         let plan = |candidate| {
             let revisions = Revisions {
@@ -348,6 +349,7 @@ impl Rig {
             wake_at: None,
             plan: None,
             transition: Some((event, "system".to_owned())),
+            source: None,
             measurements: Vec::new(),
             stable: None,
             notices: Vec::new(),
