@@ -31,5 +31,6 @@ fn every_example_passes_its_programs_check() {
         "prometheus/prometheus.yml",
     );
     check("promtool", &["check", "rules"], "prometheus/rules.yml");
+    check("promtool", &["test", "rules"], "prometheus/rules.test.yml");
     check("amtool", &["check-config"], "alertmanager/alertmanager.yml");
 }
