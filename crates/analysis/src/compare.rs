@@ -46,6 +46,22 @@ pub struct Compare {
     up: Vec<(f64, f64)>,
     down: Vec<(f64, f64)>,
     ceiling: Option<Ceiling>,
+    needed: Needed,
+}
+
+/// How much evidence is needed, as logs, and what the parts of it weigh.
+#[derive(Debug, Clone, Copy)]
+struct Needed {
+    /// `−ln α_seq`.
+    rollback: f64,
+    /// `−ln β`.
+    pass: f64,
+    /// What comparison, history and ceiling weigh, as logs.
+    weights: [f64; 3],
+    /// `ln 2`, for the mean of two.
+    ln_2: f64,
+    /// The log of the most terms that a mixture's sum has.
+    ln_terms: f64,
 }
 
 /// The logs of the parts that a verdict is made of, as they stand.
@@ -81,6 +97,7 @@ impl Compare {
             up: logs(&policy.grid),
             down: logs(&policy.pass_grid),
             ceiling: policy.ceiling.map(Ceiling::new),
+            needed: Needed::new(&policy),
             policy,
         })
     }

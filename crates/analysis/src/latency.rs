@@ -26,7 +26,7 @@ use crate::{
     special::{exp, ln, log_sum_exp, real},
     verdict::{Grounds, Hold, Verdict},
 };
-use boundary::{Boundary, Grids, may_reach};
+use boundary::{Boundary, Grids};
 
 /// The layout of [`LatencyState`].
 pub const LATENCY_VERSION: u16 = 1;
@@ -229,15 +229,11 @@ impl Latency {
         state.requests.1 = state.requests.1.saturating_add(stable);
         self.spend(state, window.from_ms);
         let bets = self.grids.bets(&self.policy, (candidate, stable));
-        for boundary in &mut state.boundaries {
-            if let Some(slower) = window.tails.at(boundary.bound) {
-                boundary.bet(&self.policy, &self.grids, &bets, slower);
-            }
-        }
-        // Only now may this window say which bounds the next one is bet on.
         let kept = exp(-seconds / self.policy.memory_seconds);
         for boundary in &mut state.boundaries {
             if let Some(slower) = window.tails.at(boundary.bound) {
+                boundary.bet(&self.policy, &self.grids, &bets, slower);
+                // Only now may this window say whether the next one is bet on here.
                 boundary.remember(kept, (candidate, stable), slower);
             }
         }
@@ -258,8 +254,11 @@ impl Latency {
         let mass = state.unspent * part;
         state.unspent -= mass;
         state.spent_ms = Some(from_ms);
-        for boundary in &mut state.boundaries {
-            bet(&mut boundary.slower, mass / bounds);
+        if mass > 0.0 {
+            let more = boundary::spread_up(mass / bounds);
+            for boundary in &mut state.boundaries {
+                bet(&mut boundary.slower, more);
+            }
         }
     }
 
@@ -272,13 +271,13 @@ impl Latency {
             return;
         }
         let all = real(candidate) + real(stable);
-        let masses = tails.slower().iter().map(|(bound, slower)| {
-            let mass = (real(slower.0) + real(slower.1)) / all;
-            (*bound, mass)
-        });
+        let (least, most) = (policy::LIVE.start() * all, policy::LIVE.end() * all);
         let is_new = |bound: f64| !state.boundaries.iter().any(|it| it.bound == bound);
-        let fresh = masses.filter(|(bound, mass)| policy::LIVE.contains(mass) && is_new(*bound));
-        let mut fresh: Vec<(f64, f64)> = fresh.collect();
+        let slower = tails.slower().iter();
+        let slower = slower.map(|(bound, slower)| (*bound, real(slower.0) + real(slower.1)));
+        let live = slower.filter(|(_, slower)| (least..=most).contains(slower));
+        let fresh = live.filter(|(bound, _)| is_new(*bound));
+        let mut fresh: Vec<(f64, f64)> = fresh.map(|it| (it.0, it.1 / all)).collect();
         let first = state.boundaries.is_empty();
         if first {
             policy::thin(&mut fresh, BOUNDS_FIRST);
@@ -302,10 +301,7 @@ impl Latency {
     }
 
     fn is_proven_slower(&self, state: &LatencyState) -> bool {
-        let bounds = state.boundaries.iter().flat_map(|it| it.slower);
-        let needed = self.grids.needed;
-        // What is unspent is at most 1.
-        may_reach(bounds.chain([0.0]), needed) && state.log_e() >= needed
+        self.grids.may_roll_back(&state.boundaries) && state.log_e() >= self.grids.needed
     }
 
     fn judge(&self, state: &mut LatencyState, now_ms: i64) {
@@ -320,8 +316,9 @@ impl Latency {
         }
         // Not inferior at every bound: each must be proven, so no correction is needed (§2.5).
         let proven = |it: &Boundary| it.is_proven(&self.grids);
-        if !state.boundaries.is_empty() && state.boundaries.iter().all(proven) {
-            state.passed_ms.get_or_insert(now_ms);
+        let asked = state.passed_ms.is_none() && !state.boundaries.is_empty();
+        if asked && state.boundaries.iter().all(proven) {
+            state.passed_ms = Some(now_ms);
         }
         let silent = |seen_ms: Option<i64>| {
             let since = seen_ms.or(state.started_ms).unwrap_or(now_ms);

@@ -82,7 +82,7 @@
 //! - *The ceiling holds during warm-up*: a cold candidate may be slow to start, not down.
 //! - *The history's bound* is at least what a week without errors cannot rule out.
 //! - *The share's check* has a tolerance, since routers round weights.
-//! - *The block e-value* (§2.2) has a margin; see [`increment::Block`] for why it stays valid.
+//! - *The block e-value* (§2.2) has a margin; see [`increment::Blocks`] for why it stays valid.
 //! - *Latency bounds* hold mass of their own from when earlier windows make them interesting; at most
 //!   ten are followed. φ is a constant there. Exponential histograms are read at schema 3 or coarser.
 //! - *The harm cap* (§2.4) takes its lower bound from the ratio's, so that it holds at any time.
@@ -99,6 +99,7 @@ mod exact;
 mod fingerprint;
 pub mod histogram;
 pub mod increment;
+mod lanes;
 pub mod latency;
 mod mixture;
 pub mod outlook;

@@ -7,11 +7,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::special::{ln, log_add_exp, log_sum_exp, real};
+use crate::{
+    lanes::ln_each,
+    special::{NEGLIGIBLE, exp, ln, log_add_exp, log_sum_exp, real},
+};
 
 /// How often mass is bet on later starts, in seconds. A start within the minute is served by the bet
 /// before it, which has lost little; betting with every window would cost more than the windows do.
 const SPEND_EVERY_SECONDS: f64 = 60.0;
+
+/// Points that are worked out at a time.
+const AT_ONCE: usize = 12;
 
 /// The part of unspent mass that is bet before a window that begins `seconds` after mass was last
 /// bet: `1 − e^(−t/horizon)`, 0 while the next bet is not due.
@@ -27,14 +33,19 @@ pub(crate) fn spread(mass: f64, points: usize) -> f64 {
     ln(mass) - ln(real(points as u64))
 }
 
-/// Bets `mass` on all points, in equal weights.
-pub(crate) fn bet(logs: &mut [f64], mass: f64) {
-    if mass <= 0.0 {
-        return;
-    }
-    let each = spread(mass, logs.len());
-    for log in logs {
-        *log = log_add_exp(*log, each);
+/// Bets the same on all points: `more` is its log, as [`spread`] gives it.
+pub(crate) fn bet(logs: &mut [f64], more: f64) {
+    // ln(e^a + e^b), several at a time.
+    let mut sums = [1.0; AT_ONCE];
+    for logs in logs.chunks_mut(AT_ONCE) {
+        for (sum, log) in sums.iter_mut().zip(&*logs) {
+            let gap = log.min(more) - log.max(more);
+            *sum = 1.0 + if gap > NEGLIGIBLE { exp(gap) } else { 0.0 };
+        }
+        ln_each(&mut sums);
+        for (log, sum) in logs.iter_mut().zip(sums) {
+            *log = log.max(more) + sum;
+        }
     }
 }
 
@@ -73,7 +84,10 @@ impl Mixture {
     pub fn spend(&mut self, mass: f64) {
         let mass = mass.clamp(0.0, self.unspent);
         self.unspent -= mass;
-        bet(&mut self.logs, mass);
+        if mass > 0.0 {
+            let more = spread(mass, self.logs.len());
+            bet(&mut self.logs, more);
+        }
     }
 
     /// Multiplies each alternative by its factor of this window, given as a log.
@@ -88,6 +102,11 @@ impl Mixture {
             true => log_add_exp(spent, ln(self.unspent)),
             false => spent,
         }
+    }
+
+    /// The largest term of E, as a log; that of unspent mass is at most 0.
+    pub(crate) fn largest(&self) -> f64 {
+        self.logs.iter().copied().fold(0.0, f64::max)
     }
 
     /// `ln S_j`, an entry each alternative.

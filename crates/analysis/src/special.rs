@@ -8,7 +8,7 @@
 use std::f64::consts::{LN_2, PI};
 
 /// What is smaller than this against the largest term is below the last bit of a sum of logs.
-const NEGLIGIBLE: f64 = -45.0;
+pub(crate) const NEGLIGIBLE: f64 = -45.0;
 /// ½·ln(2π).
 const HALF_LN_TAU: f64 = 0.918_938_533_204_672_7;
 

@@ -10,7 +10,7 @@
 use analysis::{
     Arm, Compare, ComparePolicy, Mixture, Window,
     compare::Restart,
-    increment::{Block, Relative, rare},
+    increment::{Blocks, Multipliers, Relative, rare},
     share::log_bayes_factor,
 };
 
@@ -113,12 +113,9 @@ fn proof_of_not_being_inferior() {
 
 #[test]
 fn a_block_of_frequent_events() {
-    let block = Block::new(1.0, 2.0, 0.1, (50.0, 150.0)).unwrap();
-    near(
-        block.of((50.0, 10.0), (150.0, 15.0)),
-        1.536_571_513_858_975_7,
-        1e-12,
-    );
+    let block = Blocks::new(1.0, &Multipliers::new([2.0]), 0.1, (50.0, 150.0));
+    let [increment] = block.of((50.0, 10.0), (150.0, 15.0));
+    near(increment, 1.536_571_513_858_975_7, 1e-12);
 }
 
 #[test]

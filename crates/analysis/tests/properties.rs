@@ -12,7 +12,7 @@ mod windows;
 use analysis::{
     Arm, Compare, ComparePolicy, Verdict,
     compare::{GRID, PASS_GRID, Restart},
-    increment::{Bernoulli, Block, Relative, rare},
+    increment::{Bernoulli, Blocks, Multipliers, Relative, rare},
 };
 use proptest::prelude::*;
 use windows::{Counts, at_share, fold, window};
@@ -130,14 +130,15 @@ fn blocks_of_frequent_events_expect_at_most_one_under_every_null() {
         let (n, m) = (f64::from(size.0), f64::from(size.1));
         for margin in [1.0, 1.1, 1.5] {
             for (q, g) in [(0.06, 1.2), (0.1, 2.0), (0.3, 1.35), (0.5, 6.0), (0.8, 1.1)] {
-                let Some(block) = Block::new(margin, g, q, (n, m)) else {
+                let block = Blocks::new(margin, &Multipliers::new([g]), q, (n, m));
+                if block.of((n, n), (m, 0.0)) == [0.0] {
                     continue;
-                };
+                }
                 bets += 1;
                 for p_b in RATES {
                     for p_c in up_to(margin * p_b) {
                         let e = expectation(size, (p_c, p_b), |x, y| {
-                            libm::exp(block.of((n, x), (m, y)))
+                            libm::exp(block.of((n, x), (m, y))[0])
                         });
                         assert!(
                             e <= 1.0 + ROUNDING,

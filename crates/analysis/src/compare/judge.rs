@@ -1,8 +1,12 @@
 //! From evidence to a verdict.
 
-use super::{Compare, CompareState, Decision, Parts, millis, policy::Baseline};
+use super::{
+    CEILING_POINTS, Compare, ComparePolicy, CompareState, Decision, Needed, Parts, millis,
+    policy::Baseline, state::Processes,
+};
 use crate::{
-    special::{ln, log_sum_exp},
+    mixture::Mixture,
+    special::{ln, log_sum_exp, real},
     verdict::{Grounds, Hold, Verdict},
 };
 
@@ -29,19 +33,24 @@ impl Compare {
         if state.decision.is_some() {
             return;
         }
-        let (parts, shares) = self.weigh(state);
-        if parts.rollback >= -ln(self.policy.alpha_sequential()) {
-            self.decide(state, grounds(&shares), now_ms);
-            return;
+        let mut ungated = 0.0;
+        if self.may_roll_back(state) {
+            let (parts, shares) = self.weigh(state);
+            if parts.rollback >= self.needed.rollback {
+                self.decide(state, grounds(&shares), now_ms);
+                return;
+            }
+            if parts.ungated >= self.needed.rollback {
+                ungated = parts.ungated;
+            }
         }
         // Evidence outlasts an incident by hours where bounds are low; the hold lasts while it grows.
-        let threshold = -ln(self.policy.alpha_sequential());
-        if parts.ungated >= threshold && parts.ungated > state.ungated {
+        if ungated > state.ungated {
             state.incident_ms = Some(now_ms);
         }
-        state.ungated = parts.ungated;
-        if parts.pass >= -ln(self.policy.beta) {
-            state.passed_ms.get_or_insert(now_ms);
+        state.ungated = ungated;
+        if state.passed_ms.is_none() && self.is_proven(state) {
+            state.passed_ms = Some(now_ms);
         }
         state.verdict = match (self.hold(state, now_ms), state.passed_ms) {
             (Some(hold), _) => Verdict::Hold(hold),
@@ -97,18 +106,8 @@ impl Compare {
         let floor = evidence.floor.as_ref().map(|it| it.log_e());
         let history = evidence.history.as_ref().map(|it| it.log_e());
         let ceiling = evidence.ceiling.as_ref().map(|it| it.log_e());
-        let weights = match history {
-            Some(_) => WEIGHTS,
-            None => WEIGHTS_WITHOUT_HISTORY,
-        };
         let none = f64::NEG_INFINITY;
-        let present = [Some(0.0), history, ceiling].map(|it| it.is_some());
-        let whole: f64 = weights
-            .iter()
-            .zip(present)
-            .map(|(weight, present)| if present { *weight } else { 0.0 })
-            .sum();
-        let [comparing, past, fixed] = weights.map(|it| ln(it / whole));
+        let [comparing, past, fixed] = self.needed.weights;
         // Both nulls must fall: within the margin, and below the floor (intersection-union).
         let compared = comparing + floor.map_or(relative, |it| it.min(relative));
         let all = [
@@ -121,10 +120,6 @@ impl Compare {
         let [a, b, c] = open;
         let [x, y, z] = all;
         let gated = [(a, x), (b, y), (c, z)].map(|(open, log)| if open { log } else { none });
-        let inferior = evidence.inferior.log_e();
-        let pass = evidence.under.as_ref().map_or(inferior, |it| {
-            log_sum_exp([inferior, it.log_e()].into_iter()) - ln(2.0)
-        });
         let parts = Parts {
             relative,
             floor,
@@ -132,9 +127,43 @@ impl Compare {
             ceiling,
             rollback: log_sum_exp(gated.into_iter()),
             ungated: log_sum_exp(all.into_iter()),
-            pass,
+            pass: self.pass(evidence),
         };
         (parts, gated)
+    }
+
+    /// `ln E_pass`: the mean of both nulls that a pass refutes.
+    fn pass(&self, evidence: &Processes) -> f64 {
+        let inferior = evidence.inferior.log_e();
+        evidence.under.as_ref().map_or(inferior, |it| {
+            log_sum_exp([inferior, it.log_e()].into_iter()) - self.needed.ln_2
+        })
+    }
+
+    /// Whether it is proven that the candidate is not inferior. Sums of exponentials are only worked
+    /// out where their largest terms leave that open, here and below: most windows do not.
+    fn is_proven(&self, state: &CompareState) -> bool {
+        let evidence = &state.evidence;
+        let both = [Some(&evidence.inferior), evidence.under.as_ref()];
+        self.may_reach(both, self.needed.pass) && self.pass(evidence) >= self.needed.pass
+    }
+
+    /// Whether the weighted mean of what speaks for a rollback can be enough for one.
+    fn may_roll_back(&self, state: &CompareState) -> bool {
+        let evidence = &state.evidence;
+        let parts = [
+            Some(&evidence.relative),
+            evidence.history.as_ref(),
+            evidence.ceiling.as_ref(),
+        ];
+        self.may_reach(parts, self.needed.rollback)
+    }
+
+    /// Whether a mean of these can be as much as `needed`: their largest term times the number of
+    /// terms, and a little more, so that rounding decides nothing.
+    fn may_reach<const N: usize>(&self, parts: [Option<&Mixture>; N], needed: f64) -> bool {
+        let largest = parts.into_iter().flatten().map(Mixture::largest);
+        largest.fold(0.0, f64::max) + self.needed.ln_terms + 1e-6 >= needed
     }
 
     /// How many times as bad as stable the candidate is. Infinite where there is no stable at the
@@ -143,6 +172,27 @@ impl Compare {
         match self.policy.baseline {
             Baseline::Optional if state.stable_requests == 0 => f64::INFINITY,
             Baseline::Optional | Baseline::Required => state.blame.ratio(),
+        }
+    }
+}
+
+impl Needed {
+    pub(super) fn new(policy: &ComparePolicy) -> Self {
+        let weights = match policy.history {
+            Some(_) => WEIGHTS,
+            None => WEIGHTS_WITHOUT_HISTORY,
+        };
+        let present = [true, policy.history.is_some(), policy.ceiling.is_some()];
+        let counted = weights.iter().zip(present).filter(|(_, present)| *present);
+        let whole: f64 = counted.map(|(weight, _)| weight).sum();
+        let points = policy.grid.len().max(policy.pass_grid.len());
+        let points = points.max(CEILING_POINTS);
+        Self {
+            rollback: -ln(policy.alpha_sequential()),
+            pass: -ln(policy.beta),
+            weights: weights.map(|it| ln(it / whole)),
+            ln_2: ln(2.0),
+            ln_terms: ln(real(points as u64 + 1)),
         }
     }
 }

@@ -4,14 +4,17 @@ use serde::{Deserialize, Serialize};
 
 use super::policy::{GRID, LIVE, LatencyPolicy, PASS_GRID};
 use crate::{
-    increment::{Block, Relative, rare},
-    mixture::{multiply, spread},
+    increment::{Blocks, Multipliers, Relatives},
+    mixture::spread,
     special::{ln, log_sum_exp, real},
 };
 
 /// Above this tail slow requests are not rare, and the block e-value keeps the information that the
 /// Poisson form wastes (§2.2).
 const FREQUENT: f64 = 0.05;
+
+/// How much more a bound on a sum is taken to be, so that rounding decides nothing.
+const ROUNDING: f64 = 1e-6;
 
 /// Points of the grids.
 const UP: usize = GRID.len();
@@ -20,38 +23,57 @@ const DOWN: usize = PASS_GRID.len();
 /// What is computed once a gate: multipliers and their logs, and how much evidence is needed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Grids {
-    up: [(f64, f64); UP],
-    down: [(f64, f64); DOWN],
+    up: Multipliers<UP>,
+    down: Multipliers<DOWN>,
     /// `−ln α`.
     pub(super) needed: f64,
+    /// `ln(1/α − 1)`: what bets must come to, as unspent mass is at most 1.
+    needed_of_bets: f64,
     /// `−ln β`.
     needed_to_pass: f64,
     /// `ln 2`, for the mean of two.
     ln_2: f64,
+    /// The logs of the numbers of terms in a bound's sum for a pass, and in the gate's at most.
+    ln_terms: (f64, f64),
+    /// `1/φ`.
+    tempered: f64,
 }
 
 impl Grids {
     pub(super) fn new(policy: &LatencyPolicy) -> Self {
         Self {
-            up: GRID.map(|it| (it, ln(it))),
-            down: PASS_GRID.map(|it| (it, ln(it))),
+            up: Multipliers::new(GRID),
+            down: Multipliers::new(PASS_GRID),
             needed: -ln(policy.alpha),
+            needed_of_bets: ln(1.0 / policy.alpha - 1.0),
             needed_to_pass: -ln(policy.beta),
             ln_2: ln(2.0),
+            ln_terms: (
+                ln(real(2 * DOWN as u64)),
+                ln(real((UP * super::BOUNDS_MAX) as u64)),
+            ),
+            tempered: 1.0 / policy.phi,
         }
+    }
+
+    /// Whether the bets at all bounds may be enough for a rollback. Sums of exponentials are only
+    /// worked out where their largest terms leave that open, here and for a pass: most windows do not.
+    pub(super) fn may_roll_back(&self, boundaries: &[Boundary]) -> bool {
+        let largest = boundaries.iter().map(|it| largest(&it.slower));
+        let largest = largest.fold(f64::NEG_INFINITY, f64::max);
+        largest + self.ln_terms.1 + ROUNDING >= self.needed_of_bets
     }
 
     /// The bets on a window with so many requests of candidate and stable; the same at every bound
     /// where slow requests are rare.
     pub(super) fn bets(&self, policy: &LatencyPolicy, requests: (u64, u64)) -> Bets {
         let ratio = real(requests.0) / real(requests.1);
-        let relative = |theta: f64| move |g: (f64, f64)| Relative::new(theta, g.0, g.1, ratio);
         let both = requests.0 > 0 && requests.1 > 0;
         Bets {
             relative: both.then(|| {
                 (
-                    self.up.map(relative(1.0 + policy.margin)),
-                    self.down.map(relative(policy.pass_ratio)),
+                    Relatives::new(1.0 + policy.margin, &self.up, ratio),
+                    Relatives::new(policy.pass_ratio, &self.down, ratio),
                 )
             }),
             requests,
@@ -63,7 +85,7 @@ impl Grids {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bets {
     /// That more are slow, and that fewer are; `None` when one arm has no requests.
-    relative: Option<([Relative; UP], [Relative; DOWN])>,
+    relative: Option<(Relatives<UP>, Relatives<DOWN>)>,
     requests: (u64, u64),
 }
 
@@ -111,9 +133,12 @@ impl Boundary {
 
     /// Whether the candidate is proven not to be inferior here: by the mean of both.
     pub(super) fn is_proven(&self, grids: &Grids) -> bool {
-        let logs = || self.inferior.iter().chain(&self.under).copied();
-        let needed = grids.needed_to_pass + grids.ln_2;
-        may_reach(logs(), needed) && log_sum_exp(logs()) - grids.ln_2 >= grids.needed_to_pass
+        let largest = largest(&self.inferior).max(largest(&self.under));
+        if largest + grids.ln_terms.0 + ROUNDING < grids.needed_to_pass + grids.ln_2 {
+            return false;
+        }
+        let logs = self.inferior.iter().chain(&self.under).copied();
+        log_sum_exp(logs) - grids.ln_2 >= grids.needed_to_pass
     }
 
     /// Bets one window. Whether and how is decided by earlier windows alone.
@@ -128,14 +153,16 @@ impl Boundary {
         add(&mut self.slow, slow);
         let (n, m) = (real(bets.requests.0), real(bets.requests.1));
         let (x, y) = (real(slow.0), real(slow.1));
-        let phi = policy.phi;
-        let single = |g: &(f64, f64)| rare(policy.pass_floor, g.0, g.1, n, x) / phi;
-        multiply(&mut self.under, grids.down.iter().map(single));
+        let tempered = grids.tempered;
+        temper(
+            &mut self.under,
+            &grids.down.rare(policy.pass_floor, n, x),
+            tempered,
+        );
         let Some((up, down)) = &bets.relative else {
             return;
         };
-        let poisson = |it: &Relative| it.of(x, y) / phi;
-        multiply(&mut self.inferior, down.iter().map(poisson));
+        temper(&mut self.inferior, &down.of(x, y), tempered);
         let Some((pooled, stable)) = self.tail() else {
             return;
         };
@@ -143,15 +170,12 @@ impl Boundary {
             return;
         }
         if pooled <= FREQUENT {
-            multiply(&mut self.slower, up.iter().map(poisson));
+            temper(&mut self.slower, &up.of(x, y), tempered);
             return;
         }
         let theta = 1.0 + policy.margin;
-        let blocks = grids.up.iter().map(|it| {
-            let block = Block::new(theta, it.0, stable, (n, m));
-            block.map_or(0.0, |it| it.of((n, x), (m, y)) / phi)
-        });
-        multiply(&mut self.slower, blocks);
+        let blocks = Blocks::new(theta, &grids.up, stable, (n, m));
+        temper(&mut self.slower, &blocks.of((n, x), (m, y)), tempered);
     }
 
     /// Adds a window to the past, of which `kept` (0 to 1) remains.
@@ -169,19 +193,28 @@ impl Boundary {
     }
 
     pub(super) fn is_sound(&self) -> bool {
-        let logs = self.slower.iter().chain(&self.inferior).chain(&self.under);
-        let past = self.past.iter().all(|it| it.is_finite() && *it >= 0.0);
-        past && self.bound.is_finite() && logs.copied().all(f64::is_finite)
+        // Without a branch for each: every fold looks.
+        let finite = |logs: &[f64]| logs.iter().fold(true, |all, it| all & it.is_finite());
+        let past = self.past.iter().fold(true, |all, it| all & (*it >= 0.0));
+        let logs = finite(&self.slower) & finite(&self.inferior) & finite(&self.under);
+        past & finite(&self.past) & self.bound.is_finite() & logs
     }
 }
 
-/// Whether the sum of what these are logs of may reach `needed`, a log as well. It cannot when their
-/// number times the largest does not, which is most of the time and costs no exponentials.
-pub(super) fn may_reach(logs: impl Iterator<Item = f64> + Clone, needed: f64) -> bool {
-    let largest = logs.clone().fold(f64::NEG_INFINITY, f64::max);
-    let number = real(logs.count() as u64);
-    // A little more, so that rounding decides nothing.
-    largest + ln(number) + 1e-6 >= needed
+/// The log of `mass` spread over the multipliers of a rollback, in equal weights.
+pub(super) fn spread_up(mass: f64) -> f64 {
+    spread(mass, UP)
+}
+
+fn largest(logs: &[f64]) -> f64 {
+    logs.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+}
+
+/// Multiplies each alternative by its factor, given as a log that `part` of counts.
+fn temper<const N: usize>(logs: &mut [f64; N], increments: &[f64; N], part: f64) {
+    for (log, increment) in logs.iter_mut().zip(increments) {
+        *log += increment * part;
+    }
 }
 
 fn add(sum: &mut (u64, u64), more: (u64, u64)) {

@@ -1,7 +1,7 @@
 //! Two rates in blocks, exactly: Fisher's noncentral hypergeometric distribution, a normal mixture of
 //! log odds, and a Beta plug-in. Published values: safestats, tests/testthat/test-savi2x2Helpers.R.
 
-use analysis::increment::Block;
+use analysis::increment::{Blocks, Multipliers};
 use statrs::function::factorial::binomial;
 
 fn close(value: f64, published: f64) {
@@ -51,6 +51,7 @@ fn a_mixture_of_log_odds_learns_from_pairs() {
 /// odds of 4 over stable's rate of 1/3, as a block of ours does.
 #[test]
 fn a_block_after_one_pair_is_worth_16_ninths() {
-    let block = Block::new(1.0, 4.0, 1.0 / 3.0, (1.0, 1.0)).unwrap();
-    close(block.of((1.0, 1.0), (1.0, 0.0)).exp(), 16.0 / 9.0);
+    let block = Blocks::new(1.0, &Multipliers::new([4.0]), 1.0 / 3.0, (1.0, 1.0));
+    let [increment] = block.of((1.0, 1.0), (1.0, 0.0));
+    close(increment.exp(), 16.0 / 9.0);
 }
