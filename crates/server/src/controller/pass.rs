@@ -35,7 +35,7 @@ use super::{
     Lane, Loop,
     crash_point::crash_point,
     measure::{Job, Measured},
-    notices,
+    notices::Telling,
     troubles::{Condition, Part},
 };
 use crate::{
@@ -251,6 +251,9 @@ impl Pass {
             );
             version = self.shared.store(self.lane).commit(&commit).await?;
             crash_point("after-commit");
+            if !commit.notices.is_empty() {
+                self.shared.service.ring.notify_one();
+            }
             if let Some(event) = &event {
                 self.log(&rollout, &state, event);
             }
@@ -296,16 +299,18 @@ impl Pass {
         file: &AppFile,
         decision: Decision<'_>,
     ) -> Commit {
-        let told = decision.event.as_ref().map(|event| {
-            notices::notices(
-                &file.bindings,
-                &self.app,
-                rollout.id,
-                plan,
-                decision.state,
-                event,
-            )
-        });
+        let telling = Telling {
+            bindings: &file.bindings,
+            app: &self.app,
+            rollout: rollout.id,
+            plan,
+            public_url: self.shared.service.public_url.as_deref(),
+        };
+        let (before, on) = (rollout.waiting.as_ref(), decision.waiting.as_ref());
+        let notices = match &decision.event {
+            Some(event) => telling.transition(decision.state, event),
+            None => telling.waiting(decision.state, before, on),
+        };
         let starts = matches!(decision.event, Some(Event::Started));
         let succeeded = matches!(decision.event, Some(Event::Succeeded));
         Commit {
@@ -320,7 +325,7 @@ impl Pass {
             transition: decision.event.map(|event| (event, "system".to_owned())),
             measurements: decision.rows,
             stable: succeeded.then_some(plan.candidate),
-            notices: told.unwrap_or_default(),
+            notices,
             alert: None,
         }
     }
