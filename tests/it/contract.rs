@@ -17,7 +17,7 @@ const PAIR: ProcessHaProxy = ProcessHaProxy;
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
 /// Every route, but for probes that say nothing of apps.
-const ROUTES: [(&str, &str); 38] = [
+const ROUTES: [(&str, &str); 40] = [
     ("GET", "/api/v1/apps/{project}/{app}/outcomes"),
     ("GET", "/api/v1/apps"),
     ("GET", "/api/v1/apps/{project}/{app}"),
@@ -41,6 +41,8 @@ const ROUTES: [(&str, &str); 38] = [
     ("GET", "/api/v1/freezes"),
     ("POST", "/api/v1/freezes"),
     ("DELETE", "/api/v1/freezes/{id}"),
+    ("GET", "/api/v1/projects/{project}/settings"),
+    ("PUT", "/api/v1/projects/{project}/settings"),
     ("GET", "/api/v1/tokens"),
     ("POST", "/api/v1/tokens"),
     ("DELETE", "/api/v1/tokens/{id}"),

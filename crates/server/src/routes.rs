@@ -25,6 +25,7 @@ mod limit;
 mod orders;
 mod origin;
 mod page;
+mod projects;
 mod rollouts;
 mod session;
 mod sign_in;
@@ -188,6 +189,8 @@ pub(crate) fn table() -> Vec<Row> {
         row(GET,    "/api/v1/freezes",                        Role(Viewer),     routes!(freezes::list)),
         row(POST,   "/api/v1/freezes",                        Role(Operator),   routes!(freezes::create)),
         row(DELETE, "/api/v1/freezes/{id}",                   Role(Operator),   routes!(freezes::remove)),
+        row(GET,    "/api/v1/projects/{project}/settings",    Project(Admin),   routes!(projects::settings)),
+        row(PUT,    "/api/v1/projects/{project}/settings",    Project(Admin),   routes!(projects::put_settings)),
         row(POST,   "/api/v1/tokens",                         Role(Admin),      routes!(tokens::create)),
         row(GET,    "/api/v1/tokens",                         Role(Admin),      routes!(tokens::list)),
         row(DELETE, "/api/v1/tokens/{id}",                    Role(Admin),      routes!(tokens::revoke)),

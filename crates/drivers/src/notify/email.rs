@@ -14,7 +14,7 @@
 
 mod settings;
 
-use std::{error::Error as _, time::Duration};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use lettre::{
@@ -153,12 +153,9 @@ fn failure(server: &str, error: &SmtpError) -> DriverError {
     }
 }
 
-/// What the server said, or why it said nothing: the innermost cause knows most.
+/// What the server said, or why it said nothing.
 fn said(error: &SmtpError) -> String {
-    match error.source() {
-        Some(cause) => excerpt(&format!("{error}: {cause}")),
-        None => excerpt(&error.to_string()),
-    }
+    excerpt(&error.to_string())
 }
 
 #[cfg(test)]

@@ -90,7 +90,11 @@ impl Guard {
             Access::Project(role) => {
                 let (project, app) = (param(params, "project"), param(params, "app"));
                 if !principal.sees(project) {
-                    return Err(ServeError::not_found(format!("app {project}/{app}")));
+                    let what = match app {
+                        "" => format!("project {project}"),
+                        app => format!("app {project}/{app}"),
+                    };
+                    return Err(ServeError::not_found(what));
                 }
                 has(&principal, role, Some(project))?;
             }
