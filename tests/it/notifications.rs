@@ -136,7 +136,8 @@ async fn begin() -> anyhow::Result<Story> {
                      "from": "sluice@a.example", "to": ["ann@b.example"] } },
     ] });
     let arguments = ["project", "settings", PROJECT, "--file", "-"];
-    let applied = world.cli_as(&world.token, &arguments, &settings.to_string());
+    let settings = settings.to_string();
+    let applied = world.cli_as(&world.token, &arguments, &settings);
     applied.await?.expect(0)?;
     let steps =
         json!([{ "setWeight": 20 }, { "approve": {} }, { "gate": {} }, { "setWeight": 100 }]);
@@ -158,7 +159,7 @@ async fn begin() -> anyhow::Result<Story> {
 }
 
 impl Story {
-    async fn deploy(&self, version: &str) -> anyhow::Result<Uuid> {
+    async fn deploy(&self, version: &'static str) -> anyhow::Result<Uuid> {
         let artifact = PAIR.artifact(&self.world, &Version::good(version)).await?;
         Ok(self.world.deploy(&artifact).await?.summary.id)
     }

@@ -346,3 +346,20 @@ fn kinds_and_defaults_of_notifiers_are_those_of_the_readers() {
         }
     }
 }
+
+#[test]
+fn notifiers_of_the_documentation_are_read() {
+    let text = include_str!("../../../../../docs/notifications.md");
+    let blocks = text.split("```yaml\n").skip(1);
+    let blocks: Vec<&str> = blocks.filter_map(|it| it.split("```").next()).collect();
+    assert_eq!(blocks.len(), 5);
+    for block in blocks {
+        let settings: Value = serde_yaml::from_str(block).unwrap();
+        let read = server::project_settings::ProjectSettings::read(&settings);
+        assert!(read.is_ok(), "{block}{read:?}");
+    }
+    for kind in schema()["$defs"]["noticeKind"]["enum"].as_array().unwrap() {
+        let kind = kind.as_str().unwrap();
+        assert!(text.contains(&format!("`{kind}`")), "{kind} is not told of");
+    }
+}
