@@ -144,10 +144,12 @@ async fn begin() -> anyhow::Result<Story> {
     let gate = json!({ "name": "baskets", "webhook": { "url": format!("{url}/gate") },
                        "interval": "300ms" });
     let mut file = app_with_gate(&world, &PAIR, &canary(&steps), gate);
-    file["notify"] = json!([
+    let notify = json!([
         { "webhook": { "url": format!("{url}/webhook") } },
         { "slack": { "urlFile": secret("hanging", &hangs)?, "timeout": HANGS } },
     ]);
+    let map = file.as_object_mut().context("an app file is a map")?;
+    map.insert("notify".to_owned(), notify);
     world.apply(&file).await?;
     Ok(Story {
         world,
@@ -259,7 +261,12 @@ async fn approved(story: &mut Story) -> anyhow::Result<()> {
     story.told(id, "started", AFTER_A_DEATH).await?;
     story.told(id, "succeeded", AFTER_A_DEATH).await?;
 
-    // Machines are told everything, what was on its way under the same id.
+    machines_were_told(story, id, &held).await?;
+    people_were_told(story, id)
+}
+
+/// Machines are told everything, what was on its way (`held`) under the same id.
+async fn machines_were_told(story: &Story, id: Uuid, held: &(String, Value)) -> anyhow::Result<()> {
     let wanted = story.world.history(id).await?.len() + 1;
     let told = wait::until_now(AFTER_A_DEATH, "the webhook to be told everything", || {
         let told = story.receivers.about("webhook", id);
@@ -280,8 +287,11 @@ async fn approved(story: &mut Story) -> anyhow::Result<()> {
         .values()
         .filter(|it| it["type"] == "rollout.waitingForApproval");
     ensure!(waits.count() == 1, "waits: {told:#?}");
+    Ok(())
+}
 
-    // People are told three things, each place the same, each once.
+/// People are told three things, each place the same, each once.
+fn people_were_told(story: &Story, id: Uuid) -> anyhow::Result<()> {
     let titles = |words: &[&str]| -> Vec<String> {
         let mut all: Vec<_> = words
             .iter()

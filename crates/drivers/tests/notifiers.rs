@@ -210,6 +210,28 @@ fn mail(server: &Smtp, more: &Value) -> NotifierConfig {
     read(&json!({ "email": settings }))
 }
 
+/// Whether a mail is what the notice was to become.
+fn assert_right(mail: &smtp::Mail, tls: Tls, signs_in: bool) {
+    assert_eq!(mail.to, ["ann@b.example", "bob@b.example"]);
+    assert_eq!(mail.private, tls != Tls::None);
+    assert_eq!(mail.user.as_deref(), signs_in.then_some("sluice"));
+    assert_eq!(mail.headers["subject"], "shop/checkout r2: rolled back");
+    assert_eq!(
+        mail.headers["message-id"],
+        "<0190f5f2-0000-7000-8000-000000000001@a.example>"
+    );
+    assert_eq!(mail.headers["auto-submitted"], "auto-generated");
+    assert!(!mail.headers.contains_key("bcc"), "{mail:?}");
+    assert!(
+        mail.body.contains("Why: aborted by ann: \"<!channel>"),
+        "{mail:?}"
+    );
+    assert!(
+        mail.body.contains("https://sluice.example/rollouts/1"),
+        "{mail:?}"
+    );
+}
+
 #[tokio::test]
 async fn a_mail_arrives_over_each_kind_of_connection_and_a_repetition_is_the_same_mail() {
     let (cx, directory) = cx();
@@ -243,26 +265,7 @@ async fn a_mail_arrives_over_each_kind_of_connection_and_a_repetition_is_the_sam
         }
         let mails = server.mails().unwrap();
         assert_eq!((mails.len(), &mails[0]), (2, &mails[1]), "{word}");
-        let mail = &mails[0];
-        assert_eq!(mail.to, ["ann@b.example", "bob@b.example"]);
-        assert_eq!(mail.private, tls != Tls::None, "{word}");
-        assert_eq!(mail.user.as_deref(), signs_in.then_some("sluice"));
-        assert_eq!(mail.headers["subject"], "shop/checkout r2: rolled back");
-        assert_eq!(
-            mail.headers["message-id"],
-            "<0190f5f2-0000-7000-8000-000000000001@a.example>"
-        );
-        assert_eq!(mail.headers["auto-submitted"], "auto-generated");
-        assert!(!mail.headers.contains_key("bcc"), "{mail:?}");
-        assert!(
-            mail.body.contains("Why: aborted by ann: \"<!channel>"),
-            "{mail:?}"
-        );
-        assert!(
-            mail.body.contains("https://sluice.example/rollouts/1"),
-            "{mail:?}"
-        );
-
+        assert_right(&mails[0], tls, signs_in);
         // A recipient that is not there is said so, and stays so.
         settings["to"] = json!(["gone@b.example"]);
         let gone = self::mail(&server, &settings);

@@ -36,7 +36,8 @@ impl ProjectSettings {
             Some(Ok(settings)) => settings,
             Some(Err(problems)) => {
                 let first = problems.first().map(|it| it.detail.as_str());
-                tracing::warn!(
+                // Each pass looks: said loudly, it would fill the log.
+                tracing::debug!(
                     problem = first.unwrap_or_default(),
                     "cannot read a project's settings: nobody is told by them"
                 );

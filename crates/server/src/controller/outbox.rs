@@ -161,10 +161,16 @@ impl Outbox {
             }
             Outcome::Failed { why, transient } => (why, transient),
         };
-        match transient {
+        let news = match transient {
             true => self.lanes.fails(&delivery.lane, Instant::now()),
             // It answers, it does not want this one.
-            false => self.lanes.works(&delivery.lane),
+            false => {
+                self.lanes.works(&delivery.lane);
+                delivery.attempts == 1
+            }
+        };
+        if news {
+            tracing::info!(notice = %id, %why, "a notice is not taken, it is tried again");
         }
         let now = Timestamp::now();
         if now.duration_since(delivery.created_at) > GIVEN_UP_AFTER {

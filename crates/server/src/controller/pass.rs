@@ -243,7 +243,7 @@ impl Pass {
                 Decision {
                     state: &state,
                     gates: &gates,
-                    event: event.clone(),
+                    event,
                     waiting,
                     wake_at: look_again_at,
                     rows,
@@ -251,12 +251,7 @@ impl Pass {
             );
             version = self.shared.store(self.lane).commit(&commit).await?;
             crash_point("after-commit");
-            if !commit.notices.is_empty() {
-                self.shared.service.ring.notify_one();
-            }
-            if let Some(event) = &event {
-                self.log(&rollout, &state, event);
-            }
+            self.committed(&rollout, &commit);
         }
 
         let target = target(&plan, &state);
@@ -283,12 +278,17 @@ impl Pass {
         })
     }
 
-    fn log(&self, rollout: &Rollout, state: &State, event: &Event) {
-        self.shared.service.metrics.transition(event);
-        tracing::info!(
-            app = %self.app, rollout = %rollout.id, phase = %state.phase,
-            "{}", event.sentence(rollout.candidate)
-        );
+    fn committed(&self, rollout: &Rollout, commit: &Commit) {
+        if !commit.notices.is_empty() {
+            self.shared.service.ring.notify_one();
+        }
+        if let Some((event, _)) = &commit.transition {
+            self.shared.service.metrics.transition(event);
+            tracing::info!(
+                app = %self.app, rollout = %rollout.id, phase = %commit.state.phase,
+                "{}", event.sentence(rollout.candidate)
+            );
+        }
     }
 
     fn commit(

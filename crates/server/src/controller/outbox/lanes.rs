@@ -45,16 +45,18 @@ impl Lanes {
         self.0.remove(lane);
     }
 
-    /// A delivery ended, and the receiver does not work.
-    pub(super) fn fails(&mut self, lane: &str, now: Instant) {
+    /// A delivery ended, and the receiver does not work; true when it did before, as far as is known.
+    pub(super) fn fails(&mut self, lane: &str, now: Instant) -> bool {
         let known = self.0.entry(lane.to_owned()).or_default();
         let doubled = REST.saturating_mul(1 << known.failures.min(12));
         known.under_way = false;
         known.failures = known.failures.saturating_add(1);
         known.rests_until = Some(now + doubled.min(LONGEST_REST) + FIRST_AGAIN);
+        let first = known.failures == 1;
         if self.0.len() > REMEMBERED_MAX {
             self.0.retain(|_, it| it.under_way || it.rests(now));
         }
+        first
     }
 
     /// The lanes to take nothing from now: those under way, those that rest, and of those that failed
