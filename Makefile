@@ -2,10 +2,11 @@
 
 CARGO ?= cargo
 DEMO_PACKAGES = postgresql haproxy prometheus prometheus-alertmanager
+MAIL_PACKAGES = python3-aiosmtpd openssl
 NODE_PACKAGES = containerd runc containernetworking-plugins iptables nftables conntrack
 export SQLX_OFFLINE ?= true
 
-.PHONY: help demo test packages kubernetes web oidc build test-web node test-node fmt lint docs bench bench-gates bench-analysis install clean
+.PHONY: help demo test packages kubernetes web oidc mail build test-web node test-node fmt lint docs bench bench-gates bench-analysis install clean
 
 help: ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,6 +23,9 @@ kubernetes: ## Build the Kubernetes control plane for tests (once; cached)
 web: ## Build the dashboard, where it is older than its sources
 	@scripts/web
 
+mail: ## Install the mail server that the tests of notifications send to
+	scripts/packages $(MAIL_PACKAGES)
+
 oidc: tests/oidc/node_modules/.package-lock.json ## Install the OpenID provider that the tests sign in by
 
 tests/oidc/node_modules/.package-lock.json: tests/oidc/package-lock.json
@@ -32,7 +36,7 @@ build: web ## Build the binary, with the dashboard in it
 	@command -v $(CARGO) >/dev/null || { echo "cargo is needed: install Rust 1.94 or newer from https://rustup.rs" >&2; exit 1; }
 	$(CARGO) build --locked -p cli
 
-test: packages kubernetes oidc build ## Run every test
+test: packages kubernetes oidc mail build ## Run every test
 	scripts/told-twice $(CARGO) test --locked --workspace --exclude e2e --no-fail-fast --
 	$(CARGO) test --locked -p e2e --lib
 	@# Tests of Kubernetes share one control plane as long as one of them runs.

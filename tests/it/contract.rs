@@ -17,7 +17,7 @@ const PAIR: ProcessHaProxy = ProcessHaProxy;
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
 /// Every route, but for probes that say nothing of apps.
-const ROUTES: [(&str, &str); 40] = [
+const ROUTES: [(&str, &str); 42] = [
     ("GET", "/api/v1/apps/{project}/{app}/outcomes"),
     ("GET", "/api/v1/apps"),
     ("GET", "/api/v1/apps/{project}/{app}"),
@@ -43,6 +43,8 @@ const ROUTES: [(&str, &str); 40] = [
     ("DELETE", "/api/v1/freezes/{id}"),
     ("GET", "/api/v1/audit"),
     ("GET", "/api/v1/audit/verification"),
+    ("GET", "/api/v1/projects/{project}/settings"),
+    ("PUT", "/api/v1/projects/{project}/settings"),
     ("GET", "/api/v1/tokens"),
     ("POST", "/api/v1/tokens"),
     ("DELETE", "/api/v1/tokens/{id}"),

@@ -14,6 +14,7 @@
 //! | `commands` | the command line against a real server |
 //! | `people` | do people come in by their identity provider, and CI jobs by theirs, and nobody else? |
 //! | `notices` | is every transition told, signed, also when the receiver and the server fail? |
+//! | `notifications` | are people told in Slack, in Teams and by mail, whatever hangs or dies? |
 //! | `readme` | is the README's tour what happens? |
 //! | `tidy` | are the house rules that a machine can check kept? |
 //! | `teeth` | does the check of the invariants find what is wrong? |
@@ -36,6 +37,7 @@ mod crashes;
 mod evidence;
 mod freezes;
 mod notices;
+mod notifications;
 mod people;
 mod races;
 mod readme;

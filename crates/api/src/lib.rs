@@ -14,6 +14,7 @@ mod order;
 mod page;
 mod plan;
 mod problem;
+mod project;
 mod rollout;
 mod session;
 mod token;
@@ -29,6 +30,7 @@ pub use order::{ActionView, Approve, CommandRequest, Decision, OrderWord};
 pub use page::Page;
 pub use plan::{GateCheck, GateOutlook, PlanRequest, PlanView, StepPlan};
 pub use problem::{FieldProblem, PROBLEM_JSON, ProblemBody};
+pub use project::{ProjectSettingsView, PutProjectSettings};
 pub use rollout::{
     ApprovalView, Deploy, Explanation, GateView, GivenApproval, InstanceView, MeasurementView,
     ObstacleView, RevisionTraffic, RolloutSummary, RolloutView, StepState, StepView,

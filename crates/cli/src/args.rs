@@ -8,9 +8,9 @@ use crate::{
         completions::CompletionsArgs, demo::DemoArgs, demo_shop::DemoShopArgs, deploy::DeployArgs,
         events::EventsArgs, explain::ExplainArgs, freeze::FreezeCommand, gate::GateCommand,
         history::HistoryArgs, list::AppsArgs, list::RevisionsArgs, order::BreakGlassArgs,
-        order::OrderArgs, order::PromoteArgs, plan::PlanArgs, release::ReleaseArgs,
-        serve::MigrateArgs, serve::ServerArgs, status::StatusArgs, token::TokenCommand,
-        undo::UndoArgs, up::UpArgs,
+        order::OrderArgs, order::PromoteArgs, plan::PlanArgs, project::ProjectCommand,
+        release::ReleaseArgs, serve::MigrateArgs, serve::ServerArgs, status::StatusArgs,
+        token::TokenCommand, undo::UndoArgs, up::UpArgs,
     },
     connection::{COMMON, Connection},
     output::Format,
@@ -131,6 +131,9 @@ pub(crate) enum Command {
         after_help = "Example:\n  sluice audit list --outcome refused"
     )]
     Audit(Box<AuditCommand>),
+    /// Show or apply what holds for all apps of a project
+    #[command(subcommand, after_help = "Example:\n  sluice project settings shop")]
+    Project(ProjectCommand),
     /// Make, list and revoke API tokens
     #[command(subcommand)]
     Token(TokenCommand),

@@ -16,6 +16,7 @@ pub(crate) mod history;
 pub(crate) mod list;
 pub(crate) mod order;
 pub(crate) mod plan;
+pub(crate) mod project;
 pub(crate) mod release;
 pub(crate) mod schema;
 pub(crate) mod serve;
@@ -91,6 +92,7 @@ async fn ask(session: &Session, command: Command) -> anyhow::Result<Exit> {
         Command::BreakGlass(args) => order::break_glass(session, args).await,
         Command::Audit(command) => audit::run(session, *command).await,
         Command::Freeze(command) => freeze::run(session, command).await,
+        Command::Project(command) => project::run(session, &command).await,
         Command::Approve(args) => approve::run(session, Decision::Approve, args).await,
         Command::Reject(args) => approve::run(session, Decision::Reject, args).await,
         Command::Release(args) => release::run(session, &args).await,

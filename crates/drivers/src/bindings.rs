@@ -37,6 +37,15 @@ impl Bindings {
         })
     }
 
+    /// Has these told as well, those that are not told already.
+    pub fn tell(&mut self, more: Vec<NotifierConfig>) {
+        for notifier in more {
+            if !self.notify.contains(&notifier) {
+                self.notify.push(notifier);
+            }
+        }
+    }
+
     /// Who is told: those of the app file, and the workload's own.
     pub fn told(&self) -> Vec<NotifierConfig> {
         let mut told = self.notify.clone();

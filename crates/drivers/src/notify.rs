@@ -1,6 +1,14 @@
-//! Notifiers: what tells people and other systems about a committed transition.
+//! Notifiers: what tells people and other systems about a committed transition, or that a rollout
+//! waits for somebody.
 
+mod answer;
+pub mod chat;
+pub mod email;
+mod kinds;
 pub mod kubernetes_event;
+mod message;
+pub mod slack;
+pub mod teams;
 pub mod webhook;
 
 use async_trait::async_trait;
@@ -37,11 +45,9 @@ pub trait Notifier: std::fmt::Debug + Send + Sync {
     /// Delivers one notice, once; the caller repeats it after an error.
     async fn deliver(&self, cx: &Cx, notice: &Notice) -> Result<Delivery, DriverError>;
 
-    /// Whether it is to be told of every transition. Otherwise those are left out that moved no
-    /// traffic and that nobody ordered: instances came, a time was over.
-    fn wants_all(&self) -> bool {
-        true
-    }
+    /// Whether it is to be told of notices of this kind. `minor`: it is about a transition that moved
+    /// no traffic and that nobody ordered: instances came, a time was over.
+    fn wants(&self, kind: &str, minor: bool) -> bool;
 }
 
 crate::drivers! {
@@ -49,6 +55,12 @@ crate::drivers! {
     NotifierConfig as Notifier {
         /// A signed HTTP POST (Standard Webhooks).
         Webhook(webhook::Webhook) = "webhook",
+        /// A message in Slack.
+        Slack(slack::Slack) = "slack",
+        /// A card in Microsoft Teams.
+        Teams(teams::Teams) = "teams",
+        /// A mail.
+        Email(email::Email) = "email",
         /// An event of a Deployment in Kubernetes.
         KubernetesEvent(kubernetes_event::KubernetesEvent) = "kubernetesEvent",
     }

@@ -217,6 +217,7 @@ fn webhook(url: String) -> Webhook {
         url,
         secret_file: None,
         secret_env: None,
+        on: None,
         timeout: SignedDuration::from_millis(500),
     }
 }

@@ -9,6 +9,7 @@
 //!      ├─ prometheus    from deploy/prometheus
 //!      ├─ alertmanager  from deploy/alertmanager
 //!      ├─ kubernetes    a control plane with nodes and pods that only seem to be
+//!      ├─ smtp          a mail server that keeps what it is sent, for tests
 //!      └─ node          a real node with real pods, and a real Gateway
 //!   shop       the sample service, with errors on demand
 //!   load       a bounded load generator that keeps a record of every request
@@ -33,4 +34,5 @@ pub mod programs;
 pub mod prometheus;
 mod render;
 pub mod shop;
+pub mod smtp;
 pub mod wait;

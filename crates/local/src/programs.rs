@@ -39,6 +39,9 @@ const NODE_PACKAGES: [(&str, &str); 8] = [
     ("ldd", "libc-bin"),
 ];
 
+/// The programs that only tests of mail need.
+const MAIL_PACKAGES: [(&str, &str); 2] = [("aiosmtpd", "python3-aiosmtpd"), ("openssl", "openssl")];
+
 /// Where system services live that an ordinary user's PATH leaves out.
 const SERVICE_DIRECTORIES: [&str; 3] = ["/usr/sbin", "/usr/local/sbin", "/sbin"];
 
@@ -111,6 +114,7 @@ fn missing(name: &str) -> Missing {
     let package = PACKAGES
         .iter()
         .chain(&NODE_PACKAGES)
+        .chain(&MAIL_PACKAGES)
         .find(|(program, _)| *program == name)
         .map_or(name, |(_, package)| package);
     Missing {

@@ -118,6 +118,27 @@ pub enum Event {
 }
 
 impl Event {
+    /// Every word of [`Event::word`], in the order in which they come up.
+    pub const WORDS: [&'static str; 17] = [
+        "created",
+        "started",
+        "stepDone",
+        "promoted",
+        "promotedFully",
+        "skipped",
+        "approved",
+        "paused",
+        "resumed",
+        "frozen",
+        "thawed",
+        "brokeGlass",
+        "retried",
+        "abortStarted",
+        "succeeded",
+        "rolledBack",
+        "cancelled",
+    ];
+
     /// The word for it, as in JSON; also the type of the notice, after `rollout.`.
     pub fn word(&self) -> &'static str {
         match self {

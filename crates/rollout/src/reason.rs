@@ -1,6 +1,8 @@
 //! Why a rollout waits and why one was taken back: typed, each with one sentence. The API, the
 //! command line, the events and the dashboard all show the same sentence.
 
+mod asks;
+
 use std::fmt;
 
 use jiff::Timestamp;

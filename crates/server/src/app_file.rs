@@ -10,7 +10,10 @@ use rollout::{
 };
 use serde_json::Value;
 
-use crate::controller::{NO_HISTOGRAM, ready_made};
+use crate::{
+    controller::{NO_HISTOGRAM, ready_made},
+    project_settings::ProjectSettings,
+};
 
 /// An app file that was read without a problem.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +53,12 @@ impl AppFile {
                 bindings: bindings?,
             })
         })
+    }
+
+    /// The file with what holds for all apps of its project, as it was kept.
+    pub(crate) fn with_settings(mut self, kept: Option<&Value>) -> Self {
+        self.bindings.tell(ProjectSettings::kept(kept).notify);
+        self
     }
 
     /// The plan that brings out `candidate`.

@@ -33,7 +33,7 @@ pub(crate) use count::{Inquiry, NO_HISTOGRAM, Probe, STRETCH, Stand, instances, 
 pub(crate) use dispatch::Dispatcher;
 pub(crate) use leases::{Leases, RELEASE_WITHIN};
 pub(crate) use measure::ask;
-pub(crate) use notices::notices;
+pub(crate) use notices::Telling;
 pub(crate) use troubles::Troubles;
 
 use measure::Measured;

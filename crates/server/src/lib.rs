@@ -18,6 +18,7 @@ mod freezes;
 mod live;
 mod metrics;
 pub mod people;
+pub mod project_settings;
 mod routes;
 mod run;
 mod service;

@@ -26,6 +26,7 @@ mod limit;
 mod orders;
 mod origin;
 mod page;
+mod projects;
 mod recorder;
 mod rollouts;
 mod session;
@@ -75,6 +76,8 @@ pub(crate) enum Access {
     Any,
     /// A role in some project; the handler keeps to those where the caller has it.
     Role(RoleWord),
+    /// A role in all projects there are and will be.
+    Everywhere(RoleWord),
     /// A role in the `{project}` of the path.
     Project(RoleWord),
     /// A role in the project of the rollout `{id}` of the path.
@@ -170,7 +173,7 @@ impl Row {
 /// Every route there is.
 #[rustfmt::skip]
 pub(crate) fn table() -> Vec<Row> {
-    use Access::{Any, Approval, Project, Public, Role, Rollout};
+    use Access::{Any, Approval, Everywhere, Project, Public, Role, Rollout};
     use RoleWord::{Admin, Deployer, Operator, Viewer};
     use limit::Lane::{Machine, SignIn};
     const GET: Method = Method::GET;
@@ -217,11 +220,13 @@ pub(crate) fn table() -> Vec<Row> {
         row(GET,    "/api/v1/freezes",                        Role(Viewer),     routes!(freezes::list)),
         row(POST,   "/api/v1/freezes",                        Role(Operator),   routes!(freezes::create)).audited("freeze.create"),
         row(DELETE, "/api/v1/freezes/{id}",                   Role(Operator),   routes!(freezes::remove)).audited("freeze.remove"),
+        row(GET,    "/api/v1/projects/{project}/settings",    Project(Admin),   routes!(projects::settings)),
+        row(PUT,    "/api/v1/projects/{project}/settings",    Project(Admin),   routes!(projects::put_settings)).audited("project.settings"),
         row(POST,   "/api/v1/tokens",                         Role(Admin),      routes!(tokens::create)).audited("token.create"),
         row(GET,    "/api/v1/tokens",                         Role(Admin),      routes!(tokens::list)),
         row(DELETE, "/api/v1/tokens/{id}",                    Role(Admin),      routes!(tokens::revoke)).audited("token.revoke"),
         row(GET,    "/api/v1/audit",                          Role(Admin),      routes!(audit::list)),
-        row(GET,    "/api/v1/audit/verification",             Role(Admin),      routes!(audit::verify)),
+        row(GET,    "/api/v1/audit/verification",             Everywhere(Admin), routes!(audit::verify)),
         row(POST,   "/api/v1/hooks/alertmanager",             Role(Deployer),   routes!(hooks::alertmanager)).urgent().refused("hook.alertmanager"),
     ]
 }

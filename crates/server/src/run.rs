@@ -14,10 +14,7 @@ use drivers::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use store::{Listener, Notification, Options, Store};
-use tokio::{
-    net::TcpListener,
-    sync::{Notify, mpsc::UnboundedReceiver},
-};
+use tokio::{net::TcpListener, sync::mpsc::UnboundedReceiver};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -58,7 +55,10 @@ pub async fn run(
         connect(&config.database_url, CONNECTIONS, 0).await?,
         connect(&config.database_url, ROLLBACK_CONNECTIONS, ROLLBACK_OPEN).await?,
     );
-    let service = Service::new(stores, drivers_cx(&config, wake)?, waker, stop.clone());
+    let service = Service {
+        public_url: config.people.public_url.clone(),
+        ..Service::new(stores, drivers_cx(&config, wake)?, waker, stop.clone())
+    };
     // Before the first look for work: from here on nothing is missed.
     let notifications = service.store.listen().await?;
     // Given back only when no pass is under way any more: another replica acts at once.
@@ -104,18 +104,11 @@ fn background(
 ) -> TaskTracker {
     let stop = || service.stop.child_token();
     let tasks = TaskTracker::new();
-    let ring = Arc::new(Notify::new());
     let shared = Arc::new(Loop::of(service));
     tasks.spawn(Dispatcher::new(shared, wakes).run(stop()));
     tasks.spawn(forward(driver_wakes, service.waker.clone(), stop()));
-    tasks.spawn(listen(
-        service.clone(),
-        notifications,
-        Arc::clone(&ring),
-        stop(),
-    ));
-    let (store, cx) = (service.store.clone(), service.cx.clone());
-    tasks.spawn(controller::deliver_notices(store, cx, ring, stop()));
+    tasks.spawn(listen(service.clone(), notifications, stop()));
+    tasks.spawn(controller::deliver_notices(service.clone(), stop()));
     tasks.spawn(controller::keep_house(service.store.clone(), stop()));
     tasks.spawn(controller::seal_audit(service.store.clone(), stop()));
     tasks.close();
@@ -217,12 +210,7 @@ async fn forward(mut wakes: UnboundedReceiver<AppKey>, waker: Waker, stop: Cance
 
 /// Notifications of commits, this replica's own included: they wake the loop, long polls and
 /// event streams, and ring for the outbox.
-async fn listen(
-    service: Service,
-    mut notifications: Listener,
-    ring: Arc<Notify>,
-    stop: CancellationToken,
-) {
+async fn listen(service: Service, mut notifications: Listener, stop: CancellationToken) {
     loop {
         let notification = tokio::select! {
             () = stop.cancelled() => return,
@@ -242,7 +230,7 @@ async fn listen(
                 service.wake(&project, &app, urgent);
             }
         }
-        ring.notify_one();
+        service.ring.notify_one();
         // Nobody waiting is fine.
         service.changed.send(()).ok();
     }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use drivers::{AppKey, Cx};
 use store::Store;
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -53,6 +53,10 @@ pub(crate) struct Service {
     pub(crate) turns: Arc<Turns>,
     /// Rings after every commit that this replica hears of.
     pub(crate) changed: broadcast::Sender<()>,
+    /// Rings when there are new notices to deliver.
+    pub(crate) ring: Arc<Notify>,
+    /// Where people reach this service, for links in notices; `None`: nobody said.
+    pub(crate) public_url: Option<String>,
     /// Set when the server stops; ends long polls and event streams.
     pub(crate) stop: CancellationToken,
 }
@@ -75,6 +79,8 @@ impl Service {
             leases: Leases::new(),
             turns: Arc::default(),
             changed: broadcast::channel(CHANGES_KEPT).0,
+            ring: Arc::default(),
+            public_url: None,
             stop,
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::Value;
 use sqlx::types::Json;
 use uuid::Uuid;
 
@@ -57,6 +58,8 @@ pub struct PassInput {
     pub revisions: Vec<RevisionRow>,
     /// The freeze windows that concern the app, whether or not they are on now.
     pub freezes: Vec<FreezeRow>,
+    /// The project's settings, if somebody wrote any.
+    pub project_settings: Option<Value>,
 }
 
 /// An app that somebody must look at.
@@ -163,7 +166,10 @@ impl Store {
                            AND (f.ends_at IS NULL OR f.ends_at > clock_timestamp())
                            AND (f.project IS NULL OR f.project = a.project)
                            AND (f.app IS NULL OR f.app = a.name)), '[]')
-                        AS "freezes!: Json<Vec<FreezeRow>>"
+                        AS "freezes!: Json<Vec<FreezeRow>>",
+                      (SELECT document FROM project_settings p
+                         WHERE r.id IS NOT NULL AND p.project = a.project)
+                        AS project_settings
                FROM app a
                  JOIN shard s ON s.number = a.shard AND s.owner = $2
                    AND s.expires_at > clock_timestamp()
@@ -187,6 +193,7 @@ impl Store {
             current: it.rollout.map(|it| it.0),
             revisions: it.revisions.0,
             freezes: it.freezes.0,
+            project_settings: it.project_settings,
             app: App {
                 id: it.id,
                 project: it.project,

@@ -39,7 +39,9 @@ noticed AS (
   INSERT INTO outbox (id, rollout_id, target, kind, payload)
   SELECT n.id, w.id, coalesce(n.target, 'null'), n.kind, coalesce(n.payload, 'null') FROM written w,
     jsonb_to_recordset($16::jsonb) AS n(id uuid, target jsonb, kind text,
-                                        payload jsonb)),
+                                        payload jsonb)
+  -- One that has an id of its own may have been told before.
+  ON CONFLICT (id) DO NOTHING),
 alerted AS (
   INSERT INTO alert_seen (app_id, fingerprint, starts_at, receiver)
   SELECT $17, $18, $19, $20 FROM written WHERE $17::uuid IS NOT NULL)

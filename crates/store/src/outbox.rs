@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use crate::{Store, error::StoreError, page};
 
-/// How long a claimed notice is invisible to others: longer than any attempt to send one may take.
+/// How long a claimed notice is invisible to others, unless its sender keeps it: so long does one wait
+/// whose sender died.
 const CLAIM_SECONDS: f64 = 30.0;
 /// How long a closed notice is kept for people to look at.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -20,6 +21,8 @@ const ERROR_MAX: usize = 500;
 /// A notice to be sent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewNotice {
+    /// Its id, where it may be written more than once: only the first counts. `None`: a new one.
+    pub id: Option<Uuid>,
     /// Where to: the notifier's own configuration. Holds references to secrets, never secrets.
     pub target: Value,
     /// What about, such as `rollout.succeeded`.
@@ -33,6 +36,8 @@ pub struct NewNotice {
 pub struct Notice {
     /// The same at every attempt: the receiver's means to tell a repetition.
     pub id: Uuid,
+    /// Its receiver: notices of one lane go to the same place by the same settings.
+    pub lane: String,
     /// The rollout it is about.
     pub rollout_id: Option<Uuid>,
     /// Where to.
@@ -47,13 +52,13 @@ pub struct Notice {
     pub attempts: i32,
 }
 
-/// As the statements that write them unpack them; each gets its id here.
+/// As the statements that write them unpack them; those without an id get it here.
 pub(crate) fn notices(notices: &[NewNotice]) -> Value {
     notices
         .iter()
         .map(|it| {
             json!({
-                "id": Uuid::now_v7(),
+                "id": it.id.unwrap_or_else(Uuid::now_v7),
                 "target": it.target,
                 "kind": it.kind,
                 "payload": it.payload,
@@ -63,20 +68,37 @@ pub(crate) fn notices(notices: &[NewNotice]) -> Value {
 }
 
 impl Store {
-    /// Claims due notices, oldest first. Rows that another sender claims at the same moment are
-    /// passed over, so nobody waits. A claim that is not closed in 30 s is free again.
+    /// Claims the oldest due notice of each lane but the `busy` ones, of at most `limit` lanes. Rows
+    /// that another sender claims at the same moment are passed over, so nobody waits. A claim that
+    /// is neither closed nor kept in 30 s is free again.
     ///
     /// # Errors
     /// That the database does not answer.
-    pub async fn claim_notices(&self, limit: u32) -> Result<Vec<Notice>, StoreError> {
+    pub async fn claim_notices(
+        &self,
+        busy: &[String],
+        limit: u32,
+    ) -> Result<Vec<Notice>, StoreError> {
+        // From lane to lane by the index, however many notices wait in each.
         let mut claimed = sqlx::query_as!(
             Notice,
-            "UPDATE outbox SET attempts = attempts + 1,
-                 due_at = clock_timestamp() + make_interval(secs => $2)
-             WHERE id = ANY (ARRAY (
-                 SELECT id FROM outbox WHERE closed_at IS NULL AND due_at <= clock_timestamp()
-                 ORDER BY due_at, id LIMIT $1 FOR UPDATE SKIP LOCKED))
-             RETURNING id, rollout_id, target, kind, payload, created_at, attempts",
+            "WITH RECURSIVE lane AS (
+                 (SELECT lane AS key FROM outbox WHERE closed_at IS NULL ORDER BY lane LIMIT 1)
+                 UNION ALL
+                 SELECT (SELECT o.lane FROM outbox o WHERE o.closed_at IS NULL AND o.lane > l.key
+                         ORDER BY o.lane LIMIT 1)
+                 FROM lane l WHERE l.key IS NOT NULL),
+             head AS MATERIALIZED (
+                 SELECT first.id FROM lane l CROSS JOIN LATERAL (
+                     SELECT o.id FROM outbox o WHERE o.closed_at IS NULL AND o.lane = l.key
+                       AND o.due_at <= clock_timestamp()
+                     ORDER BY o.created_at, o.id LIMIT 1 FOR UPDATE SKIP LOCKED) first
+                 WHERE l.key <> ALL ($1) LIMIT $2)
+             UPDATE outbox SET attempts = attempts + 1,
+                 due_at = clock_timestamp() + make_interval(secs => $3)
+             WHERE id IN (SELECT id FROM head)
+             RETURNING id, lane, rollout_id, target, kind, payload, created_at, attempts",
+            busy,
             page(limit),
             CLAIM_SECONDS
         )
@@ -85,6 +107,23 @@ impl Store {
         .map_err(StoreError::during("claim notices"))?;
         claimed.sort_by_key(|it| it.id);
         Ok(claimed)
+    }
+
+    /// Keeps claims for another 30 s, while their deliveries are under way.
+    ///
+    /// # Errors
+    /// That the database does not answer: then they run out, and are delivered once more.
+    pub async fn keep_claims(&self, ids: &[Uuid]) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE outbox SET due_at = clock_timestamp() + make_interval(secs => $2)
+             WHERE id = ANY ($1) AND closed_at IS NULL",
+            ids,
+            CLAIM_SECONDS
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(StoreError::during("keep claims of notices"))
+        .map(|_| ())
     }
 
     /// Closes a notice: its receiver acknowledged it.

@@ -108,6 +108,8 @@ pub struct CreateFacts {
     pub now: Timestamp,
     /// The app.
     pub app: App,
+    /// Its project's settings, if somebody wrote any.
+    pub project_settings: Option<Value>,
     /// The app's stable revision.
     pub stable: Option<Revision>,
     /// The candidate's number.

@@ -248,8 +248,8 @@ export interface paths {
         };
         /**
          * Checks the whole log: that no line was changed, removed or slipped in since it was sealed, which
-         *     is some seconds after it was written. Needs the role admin in all projects.
-         * @description Needs the role admin; shows and touches the projects only where the caller has it.
+         *     is some seconds after it was written.
+         * @description Needs the role admin in all projects.
          */
         get: operations["get_audit_verification"];
         put?: never;
@@ -380,6 +380,30 @@ export interface paths {
          * @description Needs the role deployer; shows and touches the projects only where the caller has it.
          */
         post: operations["post_hooks_alertmanager"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A project's settings. Where nobody wrote any they are empty, at version 0.
+         * @description Needs the role admin in the project.
+         */
+        get: operations["get_projects_project_settings"];
+        /**
+         * Applies a project's settings. They hold at once, for rollouts under way too.
+         * @description Needs the role admin in the project.
+         */
+        put: operations["put_projects_project_settings"];
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1899,8 +1923,29 @@ export interface components {
             /** @description Identifies the kind of problem, e.g. `urn:sluice:problem:invalid-document`. */
             type: string;
         };
+        /** @description A project's settings. */
+        ProjectSettingsView: {
+            /** @description What somebody wrote. */
+            document: Record<string, never>;
+            /** @description The project. */
+            project: string;
+            /**
+             * Format: date-time
+             * @description When they were last written.
+             */
+            updatedAt?: string | null;
+            /** @description By whom. */
+            updatedBy?: string | null;
+            /**
+             * Format: int64
+             * @description Grows with each edit; the ETag. 0: nobody wrote any.
+             */
+            version: number;
+        };
         /** @description The app file as JSON; `app` and `project` inside it must agree with the path. */
         PutApp: Record<string, never>;
+        /** @description A project's settings: `notify`, who is told about the rollouts of all its apps, as in an app file. */
+        PutProjectSettings: Record<string, never>;
         /** @description Asks to give an app's objects back to whoever owns them. */
         ReleaseRequest: {
             /** @description Only say what would be done. */
@@ -3150,6 +3195,97 @@ export interface operations {
                 };
             };
             /** @description Not payload version 4 */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    get_projects_project_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    /** @description The version; none while nobody wrote any */
+                    etag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProjectSettingsView"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    put_projects_project_settings: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The ETag they must have now */
+                "if-match"?: string | null;
+                /** @description `*`: nobody must have written any */
+                "if-none-match"?: string | null;
+            };
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PutProjectSettings"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    /** @description The version */
+                    etag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProjectSettingsView"];
+                };
+            };
+            /** @description They have another version */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description They have mistakes: all of them */
             422: {
                 headers: {
                     [name: string]: unknown;

@@ -1,10 +1,11 @@
-//! Freeze windows and the audit log.
+//! Freeze windows, the audit log and projects' settings.
 
-use reqwest::Method;
+use reqwest::{Method, header};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Client, Result, TIMEOUT, trials::LONG_TIMEOUT};
-use crate::{AuditVerification, AuditView, FreezeRequest, FreezeView, Page};
+use crate::{AuditVerification, AuditView, FreezeRequest, FreezeView, Page, ProjectSettingsView};
 
 impl Client {
     /// A page of the audit log, newest first; `query` are the parameters of the route.
@@ -30,6 +31,29 @@ impl Client {
     /// Makes a freeze window.
     pub async fn add_freeze(&self, ask: &FreezeRequest) -> Result<FreezeView> {
         self.post("/api/v1/freezes", ask).await
+    }
+
+    /// A project's settings.
+    pub async fn project_settings(&self, project: &str) -> Result<ProjectSettingsView> {
+        self.get(&format!("/api/v1/projects/{project}/settings"))
+            .await
+    }
+
+    /// Applies a project's settings; `expected`: the version they must have, 0: none.
+    pub async fn put_project_settings(
+        &self,
+        project: &str,
+        document: &Value,
+        expected: Option<i64>,
+    ) -> Result<ProjectSettingsView> {
+        let path = format!("/api/v1/projects/{project}/settings");
+        let mut request = self.request(Method::PUT, &path).json(document);
+        match expected {
+            Some(0) => request = request.header(header::IF_NONE_MATCH, "*"),
+            Some(version) => request = request.header(header::IF_MATCH, format!("\"{version}\"")),
+            None => {}
+        }
+        self.json(request).await
     }
 
     /// Takes a freeze window away.

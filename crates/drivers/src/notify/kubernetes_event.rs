@@ -95,8 +95,8 @@ impl Notifier for KubernetesEvent {
         Ok(Delivery::Accepted)
     }
 
-    fn wants_all(&self) -> bool {
-        false
+    fn wants(&self, _: &str, minor: bool) -> bool {
+        !minor
     }
 }
 

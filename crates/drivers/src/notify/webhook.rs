@@ -19,24 +19,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use reqwest::{
-    StatusCode,
-    header::{CONTENT_TYPE, HeaderValue},
-};
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use rollout::document::Reader;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 pub use signature::verify;
 
-use super::{Delivery, Notice, Notifier};
-use crate::{Cx, DriverError, exchange, small_file};
+use super::{Delivery, Notice, Notifier, answer, chat, kinds};
+use crate::{Cx, DriverError, small_file};
 use signature::Keys;
 
 /// Most bytes of a secret file: eight secrets of 64 bytes need one KiB.
 const SECRET_BYTES_MAX: u64 = 4 << 10;
-/// The longest timeout one can ask for: deliveries wait in a row behind each other.
-const TIMEOUT_MAX: SignedDuration = SignedDuration::from_mins(1);
 
 /// Where notices are POSTed, and what they are signed with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +43,9 @@ pub struct Webhook {
     pub secret_file: Option<String>,
     /// The name of an environment variable of the service that holds the secret.
     pub secret_env: Option<String>,
+    /// The kinds of notices that are POSTed; `None`: all of them.
+    #[serde(default)]
+    pub on: Option<Vec<String>>,
     /// Time for one delivery, all of it.
     pub timeout: SignedDuration,
 }
@@ -55,16 +53,12 @@ pub struct Webhook {
 impl Webhook {
     /// Reads the settings of an app file, noting every problem.
     pub fn read(reader: &Reader<'_>) -> Option<Self> {
-        let object = reader.object(&["url", "secretFile", "secretEnv", "timeout"])?;
+        let object = reader.object(&["url", "secretFile", "secretEnv", "on", "timeout"])?;
         let url = object.required("url", Reader::url);
         let secret_file = object.optional("secretFile", secret_reference);
         let secret_env = object.optional("secretEnv", secret_reference);
-        let timeout = object.or("timeout", SignedDuration::from_secs(10), |it| {
-            match it.duration() {
-                Some(timeout) if timeout > TIMEOUT_MAX => it.problem("a timeout is at most 1m"),
-                timeout => timeout,
-            }
-        });
+        let on = object.optional("on", kinds::read);
+        let timeout = chat::timeout(&object);
         if let (Some(Some(_)), Some(Some(_))) = (&secret_file, &secret_env) {
             return object.problem("give only one of secretFile, secretEnv");
         }
@@ -72,6 +66,7 @@ impl Webhook {
             url: url?,
             secret_file: secret_file?,
             secret_env: secret_env?,
+            on: on?,
             timeout: timeout?,
         })
     }
@@ -140,33 +135,17 @@ impl Notifier for Webhook {
         let deadline: Duration = self.timeout.unsigned_abs();
         let all = async {
             let request = self.request(cx, notice).await?;
-            let status = exchange::status(request, deadline).await;
-            let status =
-                status.map_err(|broken| DriverError::transient(self.receiver(), broken))?;
-            self.outcome(status)
+            answer::send(request, &self.receiver(), deadline).await
         };
         let late = || DriverError::transient(self.receiver(), format!("not done in {deadline:?}"));
         tokio::time::timeout(deadline, all)
             .await
             .unwrap_or_else(|_| Err(late()))
     }
-}
 
-impl Webhook {
-    fn outcome(&self, status: StatusCode) -> Result<Delivery, DriverError> {
-        match status {
-            StatusCode::GONE => Ok(Delivery::Gone),
-            it if it.is_success() => Ok(Delivery::Accepted),
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
-                Err(DriverError::transient(self.receiver(), status))
-            }
-            it if it.is_server_error() => Err(DriverError::transient(self.receiver(), status)),
-            it if it.is_redirection() => {
-                let detail = format!("{it}: redirects are not followed, give the final address");
-                Err(DriverError::permanent(self.receiver(), detail))
-            }
-            it => Err(DriverError::permanent(self.receiver(), it)),
-        }
+    fn wants(&self, kind: &str, _: bool) -> bool {
+        let on = self.on.as_ref();
+        on.is_none_or(|it| kinds::among(it, kind))
     }
 }
 

@@ -35,7 +35,7 @@ use super::{
     Lane, Loop,
     crash_point::crash_point,
     measure::{Job, Measured},
-    notices,
+    notices::Telling,
     troubles::{Condition, Part},
 };
 use crate::{
@@ -243,7 +243,7 @@ impl Pass {
                 Decision {
                     state: &state,
                     gates: &gates,
-                    event: event.clone(),
+                    event,
                     waiting,
                     wake_at: look_again_at,
                     rows,
@@ -251,9 +251,7 @@ impl Pass {
             );
             version = self.shared.store(self.lane).commit(&commit).await?;
             crash_point("after-commit");
-            if let Some(event) = &event {
-                self.log(&rollout, &state, event);
-            }
+            self.committed(&rollout, &commit);
         }
 
         let target = target(&plan, &state);
@@ -280,12 +278,17 @@ impl Pass {
         })
     }
 
-    fn log(&self, rollout: &Rollout, state: &State, event: &Event) {
-        self.shared.service.metrics.transition(event);
-        tracing::info!(
-            app = %self.app, rollout = %rollout.id, phase = %state.phase,
-            "{}", event.sentence(rollout.candidate)
-        );
+    fn committed(&self, rollout: &Rollout, commit: &Commit) {
+        if !commit.notices.is_empty() {
+            self.shared.service.ring.notify_one();
+        }
+        if let Some((event, _)) = &commit.transition {
+            self.shared.service.metrics.transition(event);
+            tracing::info!(
+                app = %self.app, rollout = %rollout.id, phase = %commit.state.phase,
+                "{}", event.sentence(rollout.candidate)
+            );
+        }
     }
 
     fn commit(
@@ -296,16 +299,18 @@ impl Pass {
         file: &AppFile,
         decision: Decision<'_>,
     ) -> Commit {
-        let told = decision.event.as_ref().map(|event| {
-            notices::notices(
-                &file.bindings,
-                &self.app,
-                rollout.id,
-                plan,
-                decision.state,
-                event,
-            )
-        });
+        let telling = Telling {
+            bindings: &file.bindings,
+            app: &self.app,
+            rollout: rollout.id,
+            plan,
+            public_url: self.shared.service.public_url.as_deref(),
+        };
+        let (before, on) = (rollout.waiting.as_ref(), decision.waiting.as_ref());
+        let notices = match &decision.event {
+            Some(event) => telling.transition(decision.state, event),
+            None => telling.waiting(decision.state, before, on),
+        };
         let starts = matches!(decision.event, Some(Event::Started));
         let succeeded = matches!(decision.event, Some(Event::Succeeded));
         Commit {
@@ -321,7 +326,7 @@ impl Pass {
             source: None,
             measurements: decision.rows,
             stable: succeeded.then_some(plan.candidate),
-            notices: told.unwrap_or_default(),
+            notices,
             alert: None,
         }
     }

@@ -167,7 +167,7 @@ impl Rig {
         .unwrap();
     }
 
-    async fn sql(&self, sql: &str) -> String {
+    pub(crate) async fn sql(&self, sql: &str) -> String {
         self.postgres.execute("sluice", sql).await.unwrap()
     }
 

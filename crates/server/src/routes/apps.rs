@@ -296,7 +296,7 @@ pub(super) fn matches(headers: &HeaderMap, etag: &HeaderValue) -> bool {
 }
 
 /// The version that a write expects: `Some(0)`: none may be there.
-fn expected(headers: &HeaderMap) -> Result<Option<i64>, ServeError> {
+pub(super) fn expected(headers: &HeaderMap) -> Result<Option<i64>, ServeError> {
     let one = |name: &HeaderName| {
         let mut all = headers.get_all(name).iter();
         match (all.next().map(HeaderValue::to_str), all.next()) {

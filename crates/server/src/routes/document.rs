@@ -110,6 +110,7 @@ fn who(access: Access) -> String {
             "Needs the role {}; shows and touches the projects only where the caller has it.",
             role_word(role)
         ),
+        Access::Everywhere(role) => format!("Needs the role {} in all projects.", role_word(role)),
         Access::Project(role) => format!("Needs the role {} in the project.", role_word(role)),
         Access::Rollout(role) => {
             format!(

@@ -104,10 +104,15 @@ impl Guard {
         match access {
             Access::Public | Access::Any => {}
             Access::Role(role) => has(&principal, role, None)?,
+            Access::Everywhere(role) => everywhere(&principal, role)?,
             Access::Project(role) => {
                 let (project, app) = (param(params, "project"), param(params, "app"));
                 if !principal.sees(project) {
-                    return Err(ServeError::not_found(format!("app {project}/{app}")));
+                    let what = match app {
+                        "" => format!("project {project}"),
+                        app => format!("app {project}/{app}"),
+                    };
+                    return Err(ServeError::not_found(what));
                 }
                 has(&principal, role, Some(project))?;
             }
@@ -166,6 +171,21 @@ pub(super) fn has(
                 role_word(needed),
                 principal.name,
                 principal.role_words(project)
+            ),
+        }),
+    }
+}
+
+/// Refuses a principal that has no role in all projects which reaches `needed`.
+fn everywhere(principal: &Principal, needed: RoleWord) -> Result<(), ServeError> {
+    match principal.has_everywhere(needed) {
+        true => Ok(()),
+        false => Err(ServeError::Forbidden {
+            detail: format!(
+                "this needs the role {} in all projects, {} has {}",
+                role_word(needed),
+                principal.name,
+                principal.role_words(None)
             ),
         }),
     }

@@ -125,6 +125,10 @@ fn promised(access: Access, asker: &Asker, project: &str) -> Option<u16> {
             let mut all = asker.grants.iter();
             (!all.any(|it| auth::reaches(it.0, needed))).then_some(403)
         }
+        Access::Everywhere(needed) => {
+            let mut all = asker.grants.iter().filter(|it| it.1.is_none());
+            (!all.any(|it| auth::reaches(it.0, needed))).then_some(403)
+        }
         Access::Project(_) | Access::Rollout(_) | Access::Approval if foreign => Some(404),
         Access::Project(needed) | Access::Rollout(needed) => there(needed),
         Access::Approval => {

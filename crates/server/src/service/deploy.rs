@@ -12,7 +12,7 @@ use store::{
 };
 
 use super::Service;
-use crate::{app_file::AppFile, controller::notices, error::ServeError};
+use crate::{app_file::AppFile, controller::Telling, error::ServeError};
 
 /// What a rollout is asked to bring out.
 #[derive(Debug, Clone, PartialEq)]
@@ -132,6 +132,7 @@ impl Service {
             source: request.source.clone(),
         };
         let words = Words {
+            public_url: self.public_url.clone(),
             by: request.by.clone(),
             comment: request.comment.clone(),
             break_glass: request.break_glass.clone(),
@@ -147,6 +148,8 @@ impl Service {
                 replicas,
                 undo,
             });
+            let file = file.clone();
+            let file = file.with_settings(facts.project_settings.as_ref());
             build(facts, &file, found.applied(plan), &words)
         };
         let key = request.idempotency.as_ref();
@@ -320,9 +323,10 @@ impl DeployRequest {
     }
 }
 
-/// Who asks for a rollout, and in which words.
+/// Who asks for a rollout, and in which words; and where people reach this service.
 #[derive(Debug, Clone)]
 struct Words {
+    public_url: Option<String>,
     by: String,
     comment: Option<String>,
     break_glass: Option<String>,
@@ -332,6 +336,7 @@ struct Words {
 /// inside the store's transaction, with the app's row locked.
 fn build(facts: &CreateFacts, file: &AppFile, plan: Plan, words: &Words) -> Created {
     let Words {
+        public_url,
         by,
         comment,
         break_glass,
@@ -347,17 +352,17 @@ fn build(facts: &CreateFacts, file: &AppFile, plan: Plan, words: &Words) -> Crea
     };
     let older = facts.pending.iter().chain(facts.active.iter());
     let key = key_of(&facts.app);
+    let telling = |rollout, plan| Telling {
+        bindings: &file.bindings,
+        app: &key,
+        rollout,
+        plan,
+        public_url: public_url.as_deref(),
+    };
     let supersede = older.filter_map(|rollout| {
         match rollout::command(&rollout.plan, &rollout.state, &command, now) {
             Ok(Outcome::Changed(state, event)) => Some(Change {
-                notices: notices(
-                    &file.bindings,
-                    &key,
-                    rollout.id,
-                    &rollout.plan,
-                    &state,
-                    &event,
-                ),
+                notices: telling(rollout.id, &rollout.plan).transition(&state, &event),
                 rollout: rollout.id,
                 state: *state,
                 event,
@@ -380,7 +385,7 @@ fn build(facts: &CreateFacts, file: &AppFile, plan: Plan, words: &Words) -> Crea
     };
     Created {
         supersede: supersede.collect(),
-        notices: notices(&file.bindings, &key, facts.id, &plan, &state, &event),
+        notices: telling(facts.id, &plan).transition(&state, &event),
         state,
         event,
         plan,

@@ -8,7 +8,7 @@ use store::{Commit, Rollout, Store, StoreError};
 use uuid::Uuid;
 
 use super::{Service, alerts::Alerted};
-use crate::{app_file::AppFile, controller::notices, error::ServeError, freezes};
+use crate::{app_file::AppFile, controller::Telling, error::ServeError, freezes};
 
 /// How often an order is decided again because something else was committed meanwhile.
 const TRIES: u32 = 10;
@@ -69,7 +69,7 @@ impl Service {
                 Some(alerted) => Some(alerted.file.clone()),
                 None => file_of(store, &rollout).await?,
             };
-            let notices = told(file.as_ref(), &rollout, &state, &event);
+            let notices = self.told(file.as_ref(), &rollout, &state, &event);
             let urgent = state.phase == Phase::Aborting;
             let commit = Commit {
                 rollout: id,
@@ -110,6 +110,31 @@ impl Service {
         })
     }
 
+    /// The notices of a transition, for those whom the candidate's app file and its project name.
+    fn told(
+        &self,
+        file: Option<&AppFile>,
+        rollout: &Rollout,
+        state: &rollout::State,
+        event: &rollout::Event,
+    ) -> Vec<store::NewNotice> {
+        let Some(file) = file else {
+            return Vec::new();
+        };
+        let app = AppKey {
+            project: rollout.project.clone(),
+            app: rollout.app.clone(),
+        };
+        let telling = Telling {
+            bindings: &file.bindings,
+            app: &app,
+            rollout: rollout.id,
+            plan: &rollout.plan,
+            public_url: self.public_url.as_deref(),
+        };
+        telling.transition(state, event)
+    }
+
     /// An order that would send traffic to the candidate at once must not get past a freeze window.
     async fn check_freezes(&self, rollout: &Rollout, order: &Order) -> Result<(), ServeError> {
         if !matches!(order, Order::PromoteFull | Order::Retry) {
@@ -146,30 +171,16 @@ impl Service {
     }
 }
 
-/// The candidate's app file.
+/// The candidate's app file, with what holds for its project.
 pub(super) async fn file_of(
     store: &Store,
     rollout: &Rollout,
 ) -> Result<Option<AppFile>, ServeError> {
-    let row = store.revision(rollout.app_id, rollout.candidate).await?;
-    Ok(row.and_then(|it| AppFile::read(&it.document).ok()))
-}
-
-/// The notices of a transition, for the notifiers of the candidate's app file.
-fn told(
-    file: Option<&AppFile>,
-    rollout: &Rollout,
-    state: &rollout::State,
-    event: &rollout::Event,
-) -> Vec<store::NewNotice> {
-    let key = AppKey {
-        project: rollout.project.clone(),
-        app: rollout.app.clone(),
-    };
-    let plan = &rollout.plan;
-    file.map_or_else(Vec::new, |file| {
-        notices(&file.bindings, &key, rollout.id, plan, state, event)
-    })
+    let found = store.revision_and_settings(rollout.app_id, rollout.candidate);
+    Ok(found.await?.and_then(|(row, settings)| {
+        let file = AppFile::read(&row.document).ok()?;
+        Some(file.with_settings(settings.as_ref()))
+    }))
 }
 
 /// The rollout as `commit` left it; spares reading it once more.

@@ -60,6 +60,7 @@ fn said(action: &str, outcome: AuditOutcome, about: &Value) -> String {
             _ => "release the app",
         },
         "app.plan" => "plan a rollout",
+        "project.settings" => "apply a project's settings",
         "app.calibrate" => "calibrate gates",
         "app.backtest" => "try gates on the past",
         "rollout.create" => "ask for a rollout",

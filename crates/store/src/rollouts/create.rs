@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use rollout::{Phase, WaitingOn, gate::Gates};
+use serde_json::Value;
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
@@ -64,9 +65,11 @@ impl Store {
         let app = lock_app(&mut tx, new.app).await?;
         let (active, pending) = occupants(&mut tx, app.id).await?;
         let revision = settle_revision(&mut tx, &app, &new.revision, &new.by).await?;
+        let (now, project_settings) = now_and_settings(&mut tx, &app.project).await?;
         let facts = CreateFacts {
             id: Uuid::now_v7(),
-            now: now(&mut tx).await?,
+            now,
+            project_settings,
             stable: app.stable,
             candidate: revision.revision,
             app,
@@ -123,12 +126,19 @@ async fn occupants(
     Ok((active.pop(), pending.pop()))
 }
 
-async fn now(tx: &mut PgConnection) -> Result<Timestamp, StoreError> {
-    sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#)
-        .fetch_one(tx)
-        .await
-        .map_err(StoreError::during(DURING))
-        .map(Timestamp::from)
+async fn now_and_settings(
+    tx: &mut PgConnection,
+    project: &str,
+) -> Result<(Timestamp, Option<Value>), StoreError> {
+    let row = sqlx::query!(
+        r#"SELECT clock_timestamp() AS "now!",
+             (SELECT document FROM project_settings WHERE project = $1) AS settings"#,
+        project
+    )
+    .fetch_one(tx)
+    .await
+    .map_err(StoreError::during(DURING))?;
+    Ok((row.now.into(), row.settings))
 }
 
 /// The candidate's row: found, or numbered and written.

@@ -8,7 +8,7 @@ use store::{
     CreateFacts, Created, Idempotency, NewRevision, NewRollout, Options, RolloutFilter, StoreError,
 };
 
-use crate::support::{World, build, new, start, succeed};
+use crate::support::{World, build, claim_all, new, start, succeed};
 
 #[tokio::test]
 async fn a_new_rollout_is_pending_with_its_first_transition_and_notice() {
@@ -33,7 +33,7 @@ async fn a_new_rollout_is_pending_with_its_first_transition_and_notice() {
     assert_eq!((history[0].seq, &history[0].state), (1, &rollout.state));
     assert!(matches!(history[0].event, Event::Created { .. }));
     assert_eq!(history[0].by, "token:ci");
-    let notices = store.claim_notices(10).await.unwrap();
+    let notices = store.claim_notices(&[], 10).await.unwrap();
     assert_eq!(notices[0].kind, "rollout.created");
     assert_eq!(store.rollout(uuid::Uuid::now_v7()).await.unwrap(), None);
 }
@@ -59,7 +59,7 @@ async fn a_newer_rollout_aborts_the_active_one_and_cancels_the_pending_one() {
     }
     let counts = store.unfinished_counts().await.unwrap();
     assert_eq!(counts, [(Phase::Pending, 1), (Phase::Aborting, 1)]);
-    let kinds: Vec<_> = store.claim_notices(10).await.unwrap();
+    let kinds = claim_all(store).await;
     assert_eq!(kinds.len(), 4, "three created, one aborted");
 
     let list = async |filter: RolloutFilter, before, limit| -> Vec<uuid::Uuid> {

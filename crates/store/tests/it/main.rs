@@ -20,6 +20,7 @@ mod faults;
 mod freezes;
 mod outbox;
 mod people;
+mod projects;
 mod schema;
 mod support;
 mod tokens;

@@ -29,7 +29,7 @@ async fn migrations_are_applied_once_and_needed() {
             .collect::<Vec<_>>(),
     );
     assert_eq!(applied[0], "0001 apps");
-    assert_eq!(applied.len(), 12);
+    assert_eq!(applied.len(), 13);
     assert!(Store::migrate(&url).await.unwrap().is_empty());
     Store::connect(&url, Options::default())
         .await
@@ -105,7 +105,7 @@ async fn a_user_who_may_not_make_roles_can_migrate_and_run() {
         "postgres://plain:p@127.0.0.1:{}/plain",
         server.postgres.port()
     );
-    assert_eq!(Store::migrate(&url).await.unwrap().len(), 12);
+    assert_eq!(Store::migrate(&url).await.unwrap().len(), 13);
     assert_eq!(
         admin("SELECT count(*) FROM pg_roles WHERE rolname = 'sluice_service'")
             .await
@@ -134,7 +134,7 @@ async fn a_user_who_may_not_make_roles_can_migrate_and_run() {
     admin("CREATE DATABASE second OWNER plain").await.unwrap();
     let port = server.postgres.port();
     let url = format!("postgres://plain:p@127.0.0.1:{port}/second");
-    assert_eq!(Store::migrate(&url).await.unwrap().len(), 12);
+    assert_eq!(Store::migrate(&url).await.unwrap().len(), 13);
     let store = Store::connect(&url, Options::default()).await.unwrap();
     store
         .put_app("shop", "a", &serde_json::json!({}), None, "ann")

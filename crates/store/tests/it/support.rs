@@ -264,9 +264,29 @@ pub(crate) fn aborting(state: &State) -> State {
 
 pub(crate) fn notice(kind: &str) -> NewNotice {
     NewNotice {
+        id: None,
         target: json!({"webhook": "hook"}),
         kind: kind.to_owned(),
         payload: Value::Null, // a payload like any other
+    }
+}
+
+/// The notice of that kind, for a receiver of its own.
+pub(crate) fn notice_to(receiver: usize) -> NewNotice {
+    NewNotice {
+        target: json!({"webhook": receiver}),
+        ..notice("x")
+    }
+}
+
+/// Claims until nothing is left to claim.
+pub(crate) async fn claim_all(store: &Store) -> Vec<store::Notice> {
+    let mut all = Vec::new();
+    loop {
+        match store.claim_notices(&[], 10).await.unwrap() {
+            claimed if claimed.is_empty() => return all,
+            claimed => all.extend(claimed),
+        }
     }
 }
 

@@ -30,6 +30,9 @@ fn every_map() -> Value {
         "metrics": { "prometheus": { "url": "http://p" } },
         "notify": [
             { "webhook": { "url": "http://n" } },
+            { "slack": { "urlFile": "/run/secrets/slack" } },
+            { "teams": { "urlEnv": "TEAMS" } },
+            { "email": { "host": "h", "from": "a@b.example", "to": ["c@b.example"] } },
             { "kubernetesEvent": { "context": "c", "namespace": "n", "deployment": "d" } }
         ],
         "strategy": { "canary": { "steps": [
@@ -315,4 +318,48 @@ fn every_setting_is_described() {
         }
     }
     walk(&root, &root, "");
+}
+
+#[test]
+fn kinds_and_defaults_of_notifiers_are_those_of_the_readers() {
+    let root = schema();
+    for (index, word) in ["webhook", "slack", "teams", "email"].iter().enumerate() {
+        let properties = root["$defs"][word]["properties"].as_object().unwrap();
+        let mut given = every_map();
+        let settings = &mut given["notify"][index][word];
+        for (key, default) in properties
+            .iter()
+            .filter_map(|(key, it)| Some((key, it.get("default")?)))
+        {
+            settings[key] = default.clone();
+        }
+        assert_eq!(problems(&given), vec![], "{given:#}");
+        let read = |it| server::app_file::AppFile::read(it).unwrap();
+        assert_eq!(read(&given), read(&every_map()), "{word}");
+        given["notify"][index][word]["on"] = root["$defs"]["noticeKind"]["enum"].clone();
+        assert_eq!(problems(&given), vec![], "{word}");
+        given["notify"][index][word]["on"] = json!([STRANGER]);
+        let problem = problems(&given).remove(0);
+        let kinds = root["$defs"]["noticeKind"]["enum"].as_array().unwrap();
+        for kind in kinds {
+            assert!(problem.detail.contains(kind.as_str().unwrap()), "{kind}");
+        }
+    }
+}
+
+#[test]
+fn notifiers_of_the_documentation_are_read() {
+    let text = include_str!("../../../../../docs/notifications.md");
+    let blocks = text.split("```yaml\n").skip(1);
+    let blocks: Vec<&str> = blocks.filter_map(|it| it.split("```").next()).collect();
+    assert_eq!(blocks.len(), 5);
+    for block in blocks {
+        let settings: Value = serde_yaml::from_str(block).unwrap();
+        let read = server::project_settings::ProjectSettings::read(&settings);
+        assert!(read.is_ok(), "{block}{read:?}");
+    }
+    for kind in schema()["$defs"]["noticeKind"]["enum"].as_array().unwrap() {
+        let kind = kind.as_str().unwrap();
+        assert!(text.contains(&format!("`{kind}`")), "{kind} is not told of");
+    }
 }

@@ -33,7 +33,7 @@ impl Pass {
         match AppFile::read(&row.document) {
             Ok(file) => {
                 self.note(Part::AppFile, Condition::Works);
-                Some(file)
+                Some(file.with_settings(input.project_settings.as_ref()))
             }
             Err(problems) => {
                 let first = problems.first().map(|it| it.detail.as_str());
