@@ -41,7 +41,7 @@ impl Relative {
 }
 
 /// Multipliers to bet on, and their logs. Several at a time, and arrays of numbers instead of arrays of
-/// bets: most of the work is logarithms, which are several times cheaper so ([`crate::lanes`]).
+/// bets: most of the work is logarithms, which are several times cheaper so (`lanes.rs`).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Multipliers<const N: usize> {
     values: [f64; N],

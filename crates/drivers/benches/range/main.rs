@@ -67,13 +67,15 @@ async fn main() {
         stale_after: SignedDuration::from_mins(2),
         ca_file: None,
     };
-    let query = RangeQuery {
-        selector: "http_requests_total".to_owned(),
-        lookback: Duration::from_secs(120),
-        at: Some(Timestamp::from_second(until + 1).unwrap()),
-    };
     let mut times = Vec::new();
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS {
+        // Another question each time: what was asked already is not asked again.
+        let at = Timestamp::from_millisecond((until + 1) * 1000 + round as i64);
+        let query = RangeQuery {
+            selector: "http_requests_total".to_owned(),
+            lookback: Duration::from_secs(120),
+            at: Some(at.unwrap()),
+        };
         let started = Instant::now();
         let answer = source.range(&cx, &query).await.unwrap();
         times.push(started.elapsed());
