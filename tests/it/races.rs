@@ -1,12 +1,21 @@
 //! Several people and pipelines at once.
 
-use anyhow::ensure;
-use api::OrderWord;
-use e2e::apps::{APP, PROJECT, held_canary, short_canary};
+use std::collections::BTreeSet;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure};
+use api::{Approve, ClientError, CreateToken, Decision, OrderWord, RoleWord, TransitionView};
+use e2e::apps::{APP, PROJECT, canary, held_canary, short_canary};
 use e2e::invariants::{Allowed, check};
 use e2e::pairs::ProcessHaProxy;
 use e2e::{Pair, Setup, Version, World};
 use futures::future::join_all;
+use local::wait;
+use serde_json::json;
 use uuid::Uuid;
 
 const PAIR: ProcessHaProxy = ProcessHaProxy;
@@ -140,4 +149,139 @@ async fn the_same_key_gives_the_same_rollout() -> anyhow::Result<()> {
     let outcome: anyhow::Result<()> = outcome.await;
     world.explained(outcome).await?;
     check(&mut world, &PAIR, Allowed::default()).await
+}
+
+/// Approvers, how many of them the step wants, and after how many answers the server dies.
+const APPROVERS: usize = 100;
+const WANTED: usize = 20;
+const BEFORE: usize = 4;
+/// How long an approver goes on asking a server that is away.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Approves one step, whatever becomes of the server meanwhile. False: it was decided without them.
+async fn approve(
+    client: api::Client,
+    (id, step, attempt): (Uuid, usize, u32),
+    taken: Arc<AtomicUsize>,
+) -> anyhow::Result<bool> {
+    let decision = Approve {
+        decision: Decision::Approve,
+        step: Some(step),
+        attempt: Some(attempt),
+        comment: None,
+    };
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        match client.approve(id, &decision).await {
+            Ok(_) => {
+                taken.fetch_add(1, Ordering::Relaxed);
+                return Ok(true);
+            }
+            Err(ClientError::Problem(it)) if it.status == 409 => return Ok(false),
+            Err(ClientError::Problem(it)) if it.status == 503 || it.status == 429 => {}
+            Err(ClientError::Unreachable { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    bail!("no answer within {PATIENCE:?}")
+}
+
+/// A hundred people of one group.
+async fn approvers(world: &World) -> anyhow::Result<Vec<(String, api::Client)>> {
+    let mut approvers = Vec::new();
+    for number in 0..APPROVERS {
+        let token = CreateToken {
+            name: format!("manager-{number}"),
+            role: RoleWord::Approver,
+            project: Some(PROJECT.to_owned()),
+            person: true,
+            groups: vec!["release-managers".to_owned()],
+            expires_in: None,
+        };
+        let secret = world.client.create_token(&token).await?.secret;
+        let client = api::Client::new(&world.server.url(), Some(secret.into()))?;
+        approvers.push((format!("token:{}", token.name), client));
+    }
+    Ok(approvers)
+}
+
+/// Holds the history against what each approver was told.
+fn counted_once(history: &[TransitionView], answers: &[(String, bool)]) -> anyhow::Result<()> {
+    let approved = history.iter().filter(|it| it.event == "approved");
+    let approved: Vec<String> = approved.map(|it| it.by.clone()).collect();
+    let people: BTreeSet<&String> = approved.iter().collect();
+    // More may have approved before the step was seen to be done; nobody twice.
+    ensure!(
+        approved.len() >= WANTED && people.len() == approved.len(),
+        "{} approvals by {} people",
+        approved.len(),
+        people.len()
+    );
+    let told: BTreeSet<&String> = answers.iter().filter(|it| it.1).map(|it| &it.0).collect();
+    ensure!(
+        told.is_subset(&people),
+        "told that they approved, and did not: {:?}",
+        told.difference(&people)
+    );
+    let passed = history
+        .iter()
+        .filter(|it| it.sentence == "done: setWeight 60");
+    ensure!(passed.count() == 1, "the step after it was done again");
+    let late = history
+        .iter()
+        .skip_while(|it| !it.sentence.starts_with("done: approve"));
+    let late = late.filter(|it| it.event == "approved");
+    ensure!(late.count() == 0, "approved after the step was over");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_approvals_count_once_each_though_the_server_dies() -> anyhow::Result<()> {
+    let steps = json!([
+        { "setWeight": 20 },
+        { "approve": { "group": "release-managers", "count": WANTED } },
+        { "setWeight": 60 },
+        { "pause": {} },
+    ]);
+    let mut world = World::installed(Setup::default(), &PAIR, &canary(&steps)).await?;
+    let outcome = async {
+        let approvers = approvers(&world).await?;
+        let artifact = PAIR.artifact(&world, &Version::good("v2")).await?;
+        let id = world.deploy(&artifact).await?.summary.id;
+        let at = world.waits_for(id, "approval").await?;
+        let at = (id, at.step_index, at.attempt);
+        let taken = Arc::new(AtomicUsize::new(0));
+        let asked = approvers.into_iter().map(|(name, client)| {
+            let decided = tokio::spawn(approve(client, at, Arc::clone(&taken)));
+            async move { anyhow::Ok((name, decided.await??)) }
+        });
+        let asked: Vec<_> = asked.collect();
+        wait::until_now(PATIENCE, "the first approvals", || {
+            match taken.load(Ordering::Relaxed) {
+                count if count >= BEFORE => Ok(()),
+                count => Err(count),
+            }
+        })
+        .await?;
+        world.server.kill9()?;
+        let before = taken.load(Ordering::Relaxed);
+        ensure!(before < WANTED, "it died after the decision: {before}");
+        world.server.start_again(&[]).await?;
+        let answers = join_all(asked).await;
+        let answers: Vec<(String, bool)> = answers.into_iter().collect::<anyhow::Result<_>>()?;
+        world.waits_for(id, "promotion").await?;
+        counted_once(&world.history(id).await?, &answers)?;
+        world.order(id, OrderWord::Abort).await?;
+        world.ended(id, "rolledBack").await?;
+        Ok(())
+    };
+    let outcome: anyhow::Result<()> = outcome.await;
+    world.explained(outcome).await?;
+    // A crowd may find the database busy, and is told to come again.
+    let allowed = Allowed {
+        log: &["changes faster than", "too many orders for this rollout"],
+        ..Allowed::default()
+    };
+    check(&mut world, &PAIR, allowed).await
 }
