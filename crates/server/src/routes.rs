@@ -10,6 +10,7 @@
 //! A route exists only as a row of [`table`], and a row cannot be written without its [`Access`].
 //! The rows also make the OpenAPI document, so the two cannot part.
 
+mod access;
 mod approval;
 mod apps;
 mod audit;
@@ -48,6 +49,7 @@ use utoipa_axum::{
 };
 use uuid::Uuid;
 
+pub(crate) use access::Access;
 use recorder::Audited;
 
 use crate::{
@@ -66,26 +68,6 @@ const LONG_REQUESTS_MAX: usize = 1024;
 
 /// Most trials of gates on past time at once: each asks a metric source for days.
 const TRIALS_MAX: usize = 2;
-
-/// Who may use a route. Whatever is not said here is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Access {
-    /// Everybody: what probes, scrapers and people who sign in need, and nothing about apps.
-    Public,
-    /// Every good token and session; the handler shows it what it sees.
-    Any,
-    /// A role in some project; the handler keeps to those where the caller has it.
-    Role(RoleWord),
-    /// A role in all projects there are and will be.
-    Everywhere(RoleWord),
-    /// A role in the `{project}` of the path.
-    Project(RoleWord),
-    /// A role in the project of the rollout `{id}` of the path.
-    Rollout(RoleWord),
-    /// The role approver or admin in the project of the rollout `{id}`. The step's own rules (people
-    /// only, a group, not by the requester) are checked by the handler, against that step.
-    Approval,
-}
 
 /// One route.
 pub(crate) struct Row {
