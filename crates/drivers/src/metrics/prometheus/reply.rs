@@ -57,7 +57,15 @@ pub(super) fn data<'b, D: Deserialize<'b>>(
         let said = serde_json::from_slice::<Body<IgnoredAny>>(body);
         return Err(unsuccessful(status, said.ok().as_ref()));
     }
-    let body = serde_json::from_slice::<Body<D>>(body).map_err(|error| {
+    // Once for the whole of it, and not for each text in it: an answer may be some MiB.
+    let text = std::str::from_utf8(body).map_err(|error| {
+        let place = error.valid_up_to();
+        no_data(
+            NoDataCause::Malformed,
+            format!("not an answer of the query API: no UTF-8 at byte {place}"),
+        )
+    })?;
+    let body = serde_json::from_str::<Body<D>>(text).map_err(|error| {
         // serde_json's message may quote the body; the kind and place say enough.
         let place = format!("line {} column {}", error.line(), error.column());
         no_data(
@@ -232,6 +240,18 @@ mod tests {
             );
             assert_eq!(sample, Ok(Sample { value, at: 1.5 }));
         }
+    }
+
+    #[test]
+    fn an_answer_that_is_no_utf8_is_malformed() {
+        let mut body = vector("[1.5,\"1\"]").into_bytes();
+        body.insert(12, 0xff);
+        let read = read(StatusCode::OK, &body);
+        let Err(Reading::NoData { cause, detail }) = read else {
+            panic!("{read:?}")
+        };
+        assert_eq!(cause, NoDataCause::Malformed);
+        assert!(detail.ends_with("no UTF-8 at byte 12"), "{detail}");
     }
 
     #[test]
