@@ -1,6 +1,7 @@
 //! The routes, asked over HTTP: who may do what, how errors look, and that what is documented is
 //! what is served.
 
+mod alerts;
 mod approvals;
 mod audit;
 mod freezes;
