@@ -48,8 +48,9 @@
 //!
 //! # Rules
 //!
-//! - No clock, no randomness, no I/O. Numbers are `f64`, and logarithms come from `libm`, so that a
-//!   replay gives the same bits on every machine; states store their numbers bit for bit.
+//! - No clock, no randomness, no I/O. Numbers are `f64`, and logarithms come from `libm`, or from plain
+//!   arithmetic of ours where many are needed at once (`lanes.rs`), so that a replay gives the same bits
+//!   on every machine; states store their numbers bit for bit.
 //! - A state belongs to one policy and one version and has a watermark: a window that was folded in is
 //!   skipped, one that overlaps is an error, and an error leaves the state as it was.
 //! - What is chosen (φ, bounds, mass for later starts) is chosen by earlier windows only.
