@@ -6,7 +6,7 @@
 
 use crate::{
     lanes::ln_each,
-    special::{ln, ln_1p},
+    special::{ln, ln_1p, sqrt},
 };
 
 /// What one bad request of the candidate adds, and what one bad request of stable adds.
@@ -59,9 +59,8 @@ impl<const N: usize> Multipliers<N> {
 
     /// [`rare`] for each.
     pub fn rare(&self, bound: f64, requests: f64, bad: f64) -> [f64; N] {
-        let expected = requests * bound;
         both(&self.values, &self.logs, |value, log| {
-            bad * log - expected * (value - 1.0)
+            rare(bound, value, log, requests, bad)
         })
     }
 }
@@ -89,7 +88,7 @@ impl<const N: usize> Relatives<N> {
     /// The increments of a window's bad requests, by multiplier.
     pub fn of(&self, candidate_bad: f64, stable_bad: f64) -> [f64; N] {
         both(&self.candidate, &self.stable, |candidate, stable| {
-            candidate_bad * candidate + stable_bad * stable
+            Relative { candidate, stable }.of(candidate_bad, stable_bad)
         })
     }
 }
@@ -239,7 +238,9 @@ impl<const N: usize> Blocks<N> {
     /// The increments of a window's requests and bad ones, by multiplier.
     pub fn of(&self, candidate: (f64, f64), stable: (f64, f64)) -> [f64; N] {
         let arm = |[bad, good]: &[[f64; N]; 2], (requests, slow): (f64, f64)| {
-            both(bad, good, |bad, good| slow * bad + (requests - slow) * good)
+            both(bad, good, |bad, good| {
+                Bernoulli { bad, good }.of(requests, slow)
+            })
         };
         let (ours, theirs) = (arm(&self.candidate, candidate), arm(&self.stable, stable));
         let sums = both(&ours, &theirs, |ours, theirs| ours + theirs);
@@ -265,7 +266,6 @@ fn nearest(margin: f64, alternative: f64, rate: f64, shares: (f64, f64)) -> f64 
     let linear = c * (alternative + margin) + b * (1.0 + margin * rate);
     let constant = c * alternative + b * rate;
     let discriminant = linear * linear - 4.0 * margin * constant;
-    // The form without cancellation: the larger root is (linear + √…)/(2·margin). The root of f64 is
-    // rounded right on every platform (IEEE 754), and NaN below 0.
-    2.0 * constant / (linear + discriminant.sqrt())
+    // The form without cancellation: the larger root is (linear + √…)/(2·margin).
+    2.0 * constant / (linear + sqrt(discriminant))
 }

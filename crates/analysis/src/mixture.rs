@@ -49,6 +49,17 @@ pub(crate) fn bet(logs: &mut [f64], more: f64) {
     }
 }
 
+/// The largest of these logs.
+pub(crate) fn largest(logs: &[f64]) -> f64 {
+    logs.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+}
+
+/// Whether a sum may be as much as `needed`: its largest term times the number of terms, all as logs,
+/// and a little more, so that rounding decides nothing. Most sums cannot, and are not worked out then.
+pub(crate) fn may_reach(largest: f64, ln_terms: f64, needed: f64) -> bool {
+    largest + ln_terms + 1e-6 >= needed
+}
+
 /// Multiplies each alternative by its factor, given as a log.
 pub(crate) fn multiply(logs: &mut [f64], increments: impl Iterator<Item = f64>) {
     for (log, increment) in logs.iter_mut().zip(increments) {
@@ -106,7 +117,7 @@ impl Mixture {
 
     /// The largest term of E, as a log; that of unspent mass is at most 0.
     pub(crate) fn largest(&self) -> f64 {
-        self.logs.iter().copied().fold(0.0, f64::max)
+        largest(&self.logs).max(0.0)
     }
 
     /// `ln S_j`, an entry each alternative.

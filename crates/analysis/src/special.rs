@@ -24,8 +24,10 @@ pub(crate) fn exp(x: f64) -> f64 {
     libm::exp(x)
 }
 
+/// NaN below 0. The one function of the platform's: IEEE 754 says what its every bit is.
+#[inline(always)]
 pub(crate) fn sqrt(x: f64) -> f64 {
-    libm::sqrt(x)
+    x.sqrt()
 }
 
 /// A count as a number: exact below 2^53, which [`crate::Arm`] makes sure of.

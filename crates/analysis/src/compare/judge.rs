@@ -5,7 +5,7 @@ use super::{
     policy::Baseline, state::Processes,
 };
 use crate::{
-    mixture::Mixture,
+    mixture::{Mixture, may_reach},
     special::{ln, log_sum_exp, real},
     verdict::{Grounds, Hold, Verdict},
 };
@@ -140,8 +140,7 @@ impl Compare {
         })
     }
 
-    /// Whether it is proven that the candidate is not inferior. Sums of exponentials are only worked
-    /// out where their largest terms leave that open, here and below: most windows do not.
+    /// Whether it is proven that the candidate is not inferior.
     fn is_proven(&self, state: &CompareState) -> bool {
         let evidence = &state.evidence;
         let both = [Some(&evidence.inferior), evidence.under.as_ref()];
@@ -159,11 +158,10 @@ impl Compare {
         self.may_reach(parts, self.needed.rollback)
     }
 
-    /// Whether a mean of these can be as much as `needed`: their largest term times the number of
-    /// terms, and a little more, so that rounding decides nothing.
+    /// Whether a mean of these can be as much as `needed`.
     fn may_reach<const N: usize>(&self, parts: [Option<&Mixture>; N], needed: f64) -> bool {
         let largest = parts.into_iter().flatten().map(Mixture::largest);
-        largest.fold(0.0, f64::max) + self.needed.ln_terms + 1e-6 >= needed
+        may_reach(largest.fold(0.0, f64::max), self.needed.ln_terms, needed)
     }
 
     /// How many times as bad as stable the candidate is. Infinite where there is no stable at the

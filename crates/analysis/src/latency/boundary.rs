@@ -5,16 +5,13 @@ use serde::{Deserialize, Serialize};
 use super::policy::{GRID, LIVE, LatencyPolicy, PASS_GRID};
 use crate::{
     increment::{Blocks, Multipliers, Relatives},
-    mixture::spread,
+    mixture::{largest, may_reach, multiply, spread},
     special::{ln, log_sum_exp, real},
 };
 
 /// Above this tail slow requests are not rare, and the block e-value keeps the information that the
 /// Poisson form wastes (§2.2).
 const FREQUENT: f64 = 0.05;
-
-/// How much more a bound on a sum is taken to be, so that rounding decides nothing.
-const ROUNDING: f64 = 1e-6;
 
 /// Points of the grids.
 const UP: usize = GRID.len();
@@ -56,12 +53,11 @@ impl Grids {
         }
     }
 
-    /// Whether the bets at all bounds may be enough for a rollback. Sums of exponentials are only
-    /// worked out where their largest terms leave that open, here and for a pass: most windows do not.
+    /// Whether the bets at all bounds may be enough for a rollback.
     pub(super) fn may_roll_back(&self, boundaries: &[Boundary]) -> bool {
         let largest = boundaries.iter().map(|it| largest(&it.slower));
         let largest = largest.fold(f64::NEG_INFINITY, f64::max);
-        largest + self.ln_terms.1 + ROUNDING >= self.needed_of_bets
+        may_reach(largest, self.ln_terms.1, self.needed_of_bets)
     }
 
     /// The bets on a window with so many requests of candidate and stable; the same at every bound
@@ -134,7 +130,7 @@ impl Boundary {
     /// Whether the candidate is proven not to be inferior here: by the mean of both.
     pub(super) fn is_proven(&self, grids: &Grids) -> bool {
         let largest = largest(&self.inferior).max(largest(&self.under));
-        if largest + grids.ln_terms.0 + ROUNDING < grids.needed_to_pass + grids.ln_2 {
+        if !may_reach(largest, grids.ln_terms.0, grids.needed_to_pass + grids.ln_2) {
             return false;
         }
         let logs = self.inferior.iter().chain(&self.under).copied();
@@ -206,15 +202,9 @@ pub(super) fn spread_up(mass: f64) -> f64 {
     spread(mass, UP)
 }
 
-fn largest(logs: &[f64]) -> f64 {
-    logs.iter().copied().fold(f64::NEG_INFINITY, f64::max)
-}
-
-/// Multiplies each alternative by its factor, given as a log that `part` of counts.
+/// Multiplies each alternative by its factor, given as a log of which `part` counts.
 fn temper<const N: usize>(logs: &mut [f64; N], increments: &[f64; N], part: f64) {
-    for (log, increment) in logs.iter_mut().zip(increments) {
-        *log += increment * part;
-    }
+    multiply(logs, increments.iter().map(|it| it * part));
 }
 
 fn add(sum: &mut (u64, u64), more: (u64, u64)) {
