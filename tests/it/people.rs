@@ -5,7 +5,6 @@ mod ci;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, ensure};
 use e2e::database::Database;
@@ -425,38 +424,7 @@ async fn odd_ends(site: &Site) -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_without_a_trusted_certificate_is_not_believed() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
-    let certificate = directory.path().join("certificate.pem");
-    let key = directory.path().join("key.pem");
-    let made = Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-        ])
-        .args([
-            "-days",
-            "2",
-            "-subj",
-            "/CN=127.0.0.1",
-            "-addext",
-            "subjectAltName=IP:127.0.0.1",
-        ])
-        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-        .arg("-out")
-        .arg(&certificate)
-        .arg("-keyout")
-        .arg(&key)
-        .output()
-        .context("run openssl")?;
-    ensure!(
-        made.status.success(),
-        "{}",
-        String::from_utf8_lossy(&made.stderr)
-    );
+    let (certificate, key) = local::certificate::self_signed(directory.path())?;
     let tls = Some((certificate.as_path(), key.as_path()));
     let site = Site::start_with(true, tls, &[]).await?;
     let login: Url = site.url("/auth/login").parse()?;

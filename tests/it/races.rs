@@ -5,9 +5,9 @@ use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 use api::{Approve, ClientError, CreateToken, Decision, OrderWord, RoleWord, TransitionView};
 use e2e::apps::{APP, PROJECT, canary, held_canary, short_canary};
 use e2e::invariants::{Allowed, check};
@@ -170,21 +170,21 @@ async fn approve(
         attempt: Some(attempt),
         comment: None,
     };
-    let begun = Instant::now();
-    while begun.elapsed() < PATIENCE {
+    let answered = wait::until(PATIENCE, "an answer", || async {
         match client.approve(id, &decision).await {
             Ok(_) => {
                 taken.fetch_add(1, Ordering::Relaxed);
-                return Ok(true);
+                Ok(Ok(true))
             }
-            Err(ClientError::Problem(it)) if it.status == 409 => return Ok(false),
-            Err(ClientError::Problem(it)) if it.status == 503 || it.status == 429 => {}
-            Err(ClientError::Unreachable { .. }) => {}
-            Err(error) => return Err(error.into()),
+            Err(ClientError::Problem(it)) if it.status == 409 => Ok(Ok(false)),
+            Err(ClientError::Problem(it)) if it.status == 503 || it.status == 429 => {
+                Err(it.to_string())
+            }
+            Err(error @ ClientError::Unreachable { .. }) => Err(error.to_string()),
+            Err(error) => Ok(Err(error)),
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    bail!("no answer within {PATIENCE:?}")
+    });
+    Ok(answered.await??)
 }
 
 /// A hundred people of one group.

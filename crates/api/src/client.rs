@@ -195,6 +195,16 @@ impl Client {
         self.json(self.request(Method::POST, path).json(body)).await
     }
 
+    /// Puts a document that has the version `expected` now (0: that is not there).
+    fn put(&self, path: &str, document: &Value, expected: Option<i64>) -> RequestBuilder {
+        let request = self.request(Method::PUT, path).json(document);
+        match expected {
+            Some(0) => request.header(header::IF_NONE_MATCH, "*"),
+            Some(version) => request.header(header::IF_MATCH, format!("\"{version}\"")),
+            None => request,
+        }
+    }
+
     /// Applies an app file. `expected`: the version it must have now (0: must not exist).
     pub async fn put_app(
         &self,
@@ -203,14 +213,8 @@ impl Client {
         document: &Value,
         expected: Option<i64>,
     ) -> Result<Found<AppView>> {
-        let mut request = self
-            .request(Method::PUT, &format!("/api/v1/apps/{project}/{app}"))
-            .json(document);
-        match expected {
-            Some(0) => request = request.header(header::IF_NONE_MATCH, "*"),
-            Some(version) => request = request.header(header::IF_MATCH, format!("\"{version}\"")),
-            None => {}
-        }
+        let path = format!("/api/v1/apps/{project}/{app}");
+        let request = self.put(&path, document, expected);
         let answer = self.send(request.timeout(TIMEOUT)).await?;
         let created = answer.status() == StatusCode::CREATED;
         Ok(Found {

@@ -20,6 +20,7 @@ use axum::{
 };
 use drivers::{Notice, NotifierConfig, notify::Delivery};
 use jiff::Timestamp;
+use local::certificate;
 use local::smtp::{self, Smtp, Tls};
 use rollout::document;
 use serde_json::{Value, json};
@@ -235,7 +236,7 @@ fn assert_right(mail: &smtp::Mail, tls: Tls, signs_in: bool) {
 #[tokio::test]
 async fn a_mail_arrives_over_each_kind_of_connection_and_a_repetition_is_the_same_mail() {
     let (cx, directory) = cx();
-    let (certificate, key) = smtp::certificate(directory.path()).unwrap();
+    let (certificate, key) = certificate::self_signed(directory.path()).unwrap();
     let password = directory.path().join("password");
     std::fs::write(&password, "s3cret\n").unwrap();
     for (word, tls) in [

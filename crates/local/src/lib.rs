@@ -11,6 +11,7 @@
 //!      ├─ kubernetes    a control plane with nodes and pods that only seem to be
 //!      ├─ smtp          a mail server that keeps what it is sent, for tests
 //!      └─ node          a real node with real pods, and a real Gateway
+//!   certificate  for servers that tests run
 //!   shop       the sample service, with errors on demand
 //!   load       a bounded load generator that keeps a record of every request
 //!   wait       poll a condition until a deadline
@@ -22,6 +23,7 @@
 //! writes only below the directory it is given.
 
 pub mod alertmanager;
+pub mod certificate;
 pub mod haproxy;
 mod http;
 pub mod kubernetes;

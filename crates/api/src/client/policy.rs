@@ -1,6 +1,6 @@
 //! Freeze windows, the audit log and projects' settings.
 
-use reqwest::{Method, header};
+use reqwest::Method;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -47,13 +47,7 @@ impl Client {
         expected: Option<i64>,
     ) -> Result<ProjectSettingsView> {
         let path = format!("/api/v1/projects/{project}/settings");
-        let mut request = self.request(Method::PUT, &path).json(document);
-        match expected {
-            Some(0) => request = request.header(header::IF_NONE_MATCH, "*"),
-            Some(version) => request = request.header(header::IF_MATCH, format!("\"{version}\"")),
-            None => {}
-        }
-        self.json(request).await
+        self.json(self.put(&path, document, expected)).await
     }
 
     /// Takes a freeze window away.

@@ -137,6 +137,25 @@ mod tests {
     use super::*;
     use crate::app_file::AppFile;
 
+    /// A file, and what it brings out after r1.
+    fn read(document: &Value) -> (AppFile, Plan) {
+        let file = AppFile::read(document).unwrap();
+        let plan = file.plan(Revisions {
+            stable: Some(Revision(1)),
+            candidate: Revision(2),
+            replicas: 4,
+            undo: false,
+        });
+        (file, plan)
+    }
+
+    fn app() -> AppKey {
+        AppKey {
+            project: "shop".to_owned(),
+            app: "web".to_owned(),
+        }
+    }
+
     #[test]
     fn a_deployment_is_not_told_of_every_step_but_a_webhook_is() {
         let file = json!({
@@ -146,13 +165,7 @@ mod tests {
             "notify": [{ "webhook": { "url": "http://receiver.test" } }],
             "strategy": { "canary": { "steps": [{ "setWeight": 50 }, { "pause": "1s" }] } },
         });
-        let file = AppFile::read(&file).unwrap();
-        let plan = file.plan(Revisions {
-            stable: Some(Revision(1)),
-            candidate: Revision(2),
-            replicas: 4,
-            undo: false,
-        });
+        let (file, plan) = read(&file);
         let mut state = State::new(Timestamp::UNIX_EPOCH);
         let mut told = |step: usize, event: &Event| {
             let app = AppKey {
@@ -216,20 +229,10 @@ mod tests {
             ],
             "strategy": { "canary": { "steps": [{ "approve": {} }, { "setWeight": 50 }] } },
         });
-        let file = AppFile::read(&file).unwrap();
-        let plan = file.plan(Revisions {
-            stable: Some(Revision(1)),
-            candidate: Revision(2),
-            replicas: 4,
-            undo: false,
-        });
-        let app = AppKey {
-            project: "shop".to_owned(),
-            app: "web".to_owned(),
-        };
+        let (file, plan) = read(&file);
         let telling = Telling {
             bindings: &file.bindings,
-            app: &app,
+            app: &app(),
             rollout: Uuid::nil(),
             plan: &plan,
             public_url: Some("https://sluice.example"),
@@ -279,20 +282,10 @@ mod tests {
             "notify": [{ "slack": { "urlEnv": "SLACK" } }],
             "strategy": { "canary": { "steps": [{ "setWeight": 50 }] } },
         });
-        let file = AppFile::read(&document).unwrap();
-        let plan = file.plan(Revisions {
-            stable: Some(Revision(1)),
-            candidate: Revision(2),
-            replicas: 4,
-            undo: false,
-        });
-        let app = AppKey {
-            project: "shop".to_owned(),
-            app: "web".to_owned(),
-        };
+        let (file, plan) = read(&document);
         let telling = Telling {
             bindings: &file.bindings,
-            app: &app,
+            app: &app(),
             rollout: Uuid::nil(),
             plan: &plan,
             public_url: None,

@@ -12,7 +12,7 @@ use local::postgres::Postgres;
 use rollout::{Event, Phase, Revisions, State};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
-use store::{Commit, Created, NewRevision, NewRollout, Options, Rollout, Store};
+use store::{Commit, Created, NewNotice, NewRevision, NewRollout, Options, Rollout, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::Wakes;
@@ -173,6 +173,18 @@ impl Rig {
 
     /// Commits a change, as the loop would.
     pub(crate) async fn change(&self, rollout: &Rollout, phase: Phase, event: Event) -> Rollout {
+        self.change_and_tell(rollout, phase, event, Vec::new())
+            .await
+    }
+
+    /// Commits a change with notices.
+    pub(crate) async fn change_and_tell(
+        &self,
+        rollout: &Rollout,
+        phase: Phase,
+        event: Event,
+        notices: Vec<NewNotice>,
+    ) -> Rollout {
         let mut state = rollout.state.clone();
         state.generation += 1;
         state.phase = phase;
@@ -189,7 +201,7 @@ impl Rig {
             source: None,
             measurements: Vec::new(),
             stable: None,
-            notices: Vec::new(),
+            notices,
             alert: None,
         };
         self.service.store.commit(&commit).await.unwrap();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api::RoleWord;
 use axum::{
     extract::{RawPathParams, Request, State},
+    http::HeaderMap,
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -40,26 +41,11 @@ pub(super) struct Answered(pub(super) &'static str);
 pub(super) async fn check(
     State(guard): State<Guard>,
     params: RawPathParams,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
     let mut answer = match source(&request) {
-        Ok(source) => {
-            let mut recorder = Recorder::new(&guard.entry, &params, source);
-            let admitted = guard.admit(&params, &mut request).await;
-            recorder.knows(&request);
-            let answer = match admitted {
-                Ok(()) => match recorder.begins(&guard.web.service.store).await {
-                    Ok(()) => next.run(request).await,
-                    Err(error) => error.into_response(),
-                },
-                Err(error) => error.into_response(),
-            };
-            if let Some(line) = recorder.ended(&guard.web, &answer) {
-                recorder::write(&guard.web.service.store, &line).await;
-            }
-            answer
-        }
+        Ok(source) => guard.answer(source, &params, request, next).await,
         Err(error) => error.into_response(),
     };
     answer.extensions_mut().insert(Answered(guard.entry.path));
@@ -67,9 +53,57 @@ pub(super) async fn check(
 }
 
 impl Guard {
+    /// Admits the request, has it handled, and has the audit log written around that.
+    async fn answer(
+        &self,
+        source: Source,
+        params: &RawPathParams,
+        mut request: Request,
+        next: Next,
+    ) -> Response {
+        let store = &self.web.service.store;
+        let admitted = self.admit(source, params, &mut request).await;
+        let mut recorder = Recorder::new(&self.entry, params, source, &request);
+        let admitted = match admitted {
+            Ok(()) => recorder.begins(store).await,
+            refused => refused,
+        };
+        let answer = match admitted {
+            Ok(()) => next.run(request).await,
+            Err(error) => error.into_response(),
+        };
+        if let Some(line) = recorder.ended(&self.web, &answer) {
+            recorder::write(store, &line).await;
+        }
+        answer
+    }
+
     /// 401, then 403 for what a page of another site sends, 429, 404 for what is not the caller's
     /// business, then 403.
-    async fn admit(&self, params: &RawPathParams, request: &mut Request) -> Result<(), ServeError> {
+    async fn admit(
+        &self,
+        source: Source,
+        params: &RawPathParams,
+        request: &mut Request,
+    ) -> Result<(), ServeError> {
+        let changes = !request.method().is_safe();
+        let known = self.known(source, changes, request.headers());
+        let Some(principal) = known.await? else {
+            return Ok(());
+        };
+        let allowed = self.allows(&principal, params, request).await;
+        // Also when it may not: the audit log names it.
+        request.extensions_mut().insert(Caller(principal));
+        allowed
+    }
+
+    /// Who asks; `None`: everybody may.
+    async fn known(
+        &self,
+        Source(source): Source,
+        changes: bool,
+        headers: &HeaderMap,
+    ) -> Result<Option<Principal>, ServeError> {
         let Entry {
             access,
             urgent,
@@ -77,34 +111,42 @@ impl Guard {
             ..
         } = *self.entry;
         let shared = &self.web.shared;
-        let Source(source) = source(request)?;
         if let Some(lane) = limit {
             shared.limits.take_from(source, lane)?;
         }
         let public_url = shared.people.public_url.as_deref();
-        let changes = !request.method().is_safe();
         if access == Access::Public {
-            return match changes {
+            if changes {
                 // Nobody's browser is to be signed in, or made to do anything else, by another site.
-                true => origin::not_foreign(request.headers(), public_url),
-                false => Ok(()),
-            };
+                origin::not_foreign(headers, public_url)?;
+            }
+            return Ok(None);
         }
         let stores = self.web.stores(urgent);
         let lane = if urgent { Lane::UrgentLook } else { Lane::Look };
         let look = || shared.limits.take_from(source, lane);
-        let known = shared.tokens.principal(request.headers(), &stores, look);
+        let known = shared.tokens.principal(headers, &stores, look);
         let (principal, shown) = known.await?;
         if changes && shown == Shown::Cookie {
-            origin::ours(request.headers(), public_url)?;
+            origin::ours(headers, public_url)?;
         }
-        // Before it is known whether they may: the audit log names them.
-        request.extensions_mut().insert(Caller(principal.clone()));
-        shared.limits.take(principal.credential.id(), urgent)?;
+        Ok(Some(principal))
+    }
+
+    /// Whether `principal` may ask this, and now.
+    async fn allows(
+        &self,
+        principal: &Principal,
+        params: &RawPathParams,
+        request: &mut Request,
+    ) -> Result<(), ServeError> {
+        let Entry { access, urgent, .. } = *self.entry;
+        let limits = &self.web.shared.limits;
+        limits.take(principal.credential.id(), urgent)?;
         match access {
-            Access::Public | Access::Any => {}
-            Access::Role(role) => has(&principal, role, None)?,
-            Access::Everywhere(role) => everywhere(&principal, role)?,
+            Access::Public | Access::Any => Ok(()),
+            Access::Role(role) => has(principal, role, None),
+            Access::Everywhere(role) => everywhere(principal, role),
             Access::Project(role) => {
                 let (project, app) = (param(params, "project"), param(params, "app"));
                 if !principal.sees(project) {
@@ -114,18 +156,17 @@ impl Guard {
                     };
                     return Err(ServeError::not_found(what));
                 }
-                has(&principal, role, Some(project))?;
+                has(principal, role, Some(project))
             }
             Access::Rollout(role) => {
-                let rollout = self.find(params, request, &principal).await?;
-                has(&principal, role, Some(&rollout.project))?;
+                let rollout = self.find(params, request, principal).await?;
+                has(principal, role, Some(&rollout.project))
             }
             Access::Approval => {
-                let rollout = self.find(params, request, &principal).await?;
-                approves(&principal, &rollout.project)?;
+                let rollout = self.find(params, request, principal).await?;
+                approves(principal, &rollout.project)
             }
         }
-        Ok(())
     }
 
     /// Looks up the rollout of the path, for the handler.

@@ -5,12 +5,14 @@
 //! it ended is a second row. So nothing is ever done without a row, whenever the server dies. Who has
 //! shown no good token gets no row before it is clear what came of it, and only so many after.
 
+use std::{net::IpAddr, sync::Arc};
+
 use axum::{
     extract::{RawPathParams, Request},
     response::Response,
 };
 use serde_json::{Map, Value, json};
-use store::{NewAudit, Store};
+use store::{NewAudit, Rollout, Store};
 use uuid::Uuid;
 
 use super::{
@@ -44,74 +46,83 @@ pub(super) struct Noted {
     pub(super) refused: Option<String>,
 }
 
-/// One request, as far as it is known.
+/// One request, as far as it is known. Most get no row, so one is made up only where it is written.
 #[derive(Debug)]
-pub(super) struct Recorder {
-    line: NewAudit,
-    audited: Audited,
-    public: bool,
-    credential: Option<Uuid>,
-    /// Whether its first row is written, which a second one must follow.
-    begun: bool,
+pub(super) struct Recorder<'a> {
+    entry: &'a Entry,
+    params: &'a RawPathParams,
+    source: IpAddr,
+    /// Who asks, and by which token or session.
+    caller: Option<(String, Uuid)>,
+    rollout: Option<Arc<Rollout>>,
+    /// The first row, once it is written: a second one must follow.
+    begun: Option<NewAudit>,
 }
 
-impl Recorder {
-    /// Begins with what the path and the connection say.
-    pub(super) fn new(entry: &Entry, params: &RawPathParams, source: Source) -> Self {
-        let param = |name: &str| {
-            let found = params.iter().find(|(it, _)| *it == name);
-            found.map(|(_, value)| value.to_owned())
-        };
+impl<'a> Recorder<'a> {
+    /// What path, connection and guard say of `request`.
+    pub(super) fn new(
+        entry: &'a Entry,
+        params: &'a RawPathParams,
+        Source(source): Source,
+        request: &Request,
+    ) -> Self {
+        let caller = request.extensions().get().map(|Caller(it)| it);
+        let rollout = request.extensions().get().map(|Asked(it)| it);
+        Self {
+            entry,
+            params,
+            source,
+            caller: caller.map(|it| (it.name.clone(), it.credential.id())),
+            rollout: rollout.cloned(),
+            begun: None,
+        }
+    }
+
+    fn param(&self, name: &str) -> Option<String> {
+        let found = self.params.iter().find(|(it, _)| *it == name);
+        found.map(|(_, value)| value.to_owned())
+    }
+
+    fn line(&self) -> NewAudit {
+        let Entry { audited, path, .. } = *self.entry;
         let mut about = Map::new();
-        let rollout = match entry.path.starts_with("/api/v1/rollouts/{id}") {
-            true => param("id").and_then(|it| it.parse().ok()),
+        let rollout = match path.starts_with("/api/v1/rollouts/{id}") {
+            true => self.param("id").and_then(|it| it.parse().ok()),
             false => {
-                about.extend(param("id").map(|it| ("id".to_owned(), it.into())));
+                about.extend(self.param("id").map(|it| ("id".to_owned(), it.into())));
                 None
             }
         };
         about.extend(request_id().map(|it| ("requestId".to_owned(), it.into())));
-        if entry.audited.action == READ {
-            about.insert("path".to_owned(), entry.path.into());
+        if audited.action == READ {
+            about.insert("path".to_owned(), path.into());
         }
-        Self {
-            line: NewAudit {
-                request: Uuid::now_v7(),
-                who: None,
-                source: source.0.to_string(),
-                action: entry.audited.action,
-                project: param("project"),
-                app: param("app"),
-                rollout,
-                about: about.into(),
-                status: None,
-                detail: None,
-            },
-            audited: entry.audited,
-            public: entry.access == Access::Public,
-            credential: None,
-            begun: false,
-        }
-    }
-
-    /// Adds what the guard found out.
-    pub(super) fn knows(&mut self, request: &Request) {
-        let extensions = request.extensions();
-        if let Some(Caller(principal)) = extensions.get() {
-            self.line.who = Some(principal.name.clone());
-            self.credential = Some(principal.credential.id());
-        }
-        if let Some(Asked(rollout)) = extensions.get() {
-            self.line.project = Some(rollout.project.clone());
-            self.line.app = Some(rollout.app.clone());
+        let of_rollout = self.rollout.as_ref();
+        NewAudit {
+            request: Uuid::now_v7(),
+            who: self.caller.as_ref().map(|it| it.0.clone()),
+            source: self.source.to_string(),
+            action: audited.action,
+            project: of_rollout
+                .map_or_else(|| self.param("project"), |it| Some(it.project.clone())),
+            app: of_rollout.map_or_else(|| self.param("app"), |it| Some(it.app.clone())),
+            rollout,
+            about: about.into(),
+            status: None,
+            detail: None,
         }
     }
 
     /// Writes what is about to be tried.
     pub(super) async fn begins(&mut self, store: &Store) -> Result<(), ServeError> {
-        if self.audited.whole && !self.public {
-            store.audit(&self.line).await?;
-            self.begun = true;
+        let Entry {
+            audited, access, ..
+        } = *self.entry;
+        if audited.whole && access != Access::Public {
+            let line = self.line();
+            store.audit(&line).await?;
+            self.begun = Some(line);
         }
         Ok(())
     }
@@ -123,17 +134,18 @@ impl Recorder {
         let noted = noted.unwrap_or_default();
         let refused = answer.extensions().get::<Refused>();
         let refused = refused.map(|it| it.0.clone()).or(noted.refused);
+        let begun = self.begun.take();
         let stands = match refused {
-            Some(_) => self.begun || (self.worth_a_row(status) && self.has_room(web)),
-            None => self.audited.whole,
+            Some(_) => begun.is_some() || (self.worth_a_row(status) && self.has_room(web)),
+            None => self.entry.audited.whole,
         };
         if !stands {
             return None;
         }
-        let line = &mut self.line;
-        line.who = line.who.take().or(noted.who);
-        line.project = line.project.take().or(noted.project);
-        line.app = line.app.take().or(noted.app);
+        let mut line = begun.unwrap_or_else(|| self.line());
+        line.who = line.who.or(noted.who);
+        line.project = line.project.or(noted.project);
+        line.app = line.app.or(noted.app);
         if let (Value::Object(all), Value::Object(more)) = (&mut line.about, noted.about) {
             all.extend(more);
         }
@@ -143,13 +155,13 @@ impl Recorder {
             false => status,
         });
         line.detail = refused;
-        Some(self.line)
+        Some(line)
     }
 
     /// Whether a refusal says something of who asks: not that a request was malformed, and nothing of
     /// what anybody may read.
     fn worth_a_row(&self, status: u16) -> bool {
-        match (self.audited.action, status) {
+        match (self.entry.audited.action, status) {
             (READ, 403) => true,
             (READ, _) => false,
             (_, 200..=399 | 401 | 403 | 404 | 409 | 412 | 429) => true,
@@ -160,10 +172,9 @@ impl Recorder {
     /// A storm of refusals fills no disk.
     fn has_room(&self, web: &Web) -> bool {
         let limits = &web.shared.limits;
-        let taken = match (self.credential, self.line.source.parse()) {
-            (Some(credential), _) => limits.take_of(credential, Lane::Refusal),
-            (None, Ok(source)) => limits.take_from(source, Lane::Refusal),
-            (None, Err(_)) => return false,
+        let taken = match self.caller {
+            Some((_, credential)) => limits.take_of(credential, Lane::Refusal),
+            None => limits.take_from(self.source, Lane::Refusal),
         };
         taken.is_ok()
     }

@@ -9,7 +9,7 @@ use axum::{Router, extract::State, http::HeaderMap, routing::post};
 use local::wait;
 use rollout::{Event, Phase};
 use serde_json::json;
-use store::{Commit, NewNotice};
+use store::NewNotice;
 use tokio::net::TcpListener;
 
 use super::{SLOTS, deliver_notices};
@@ -65,26 +65,8 @@ fn to(url: &str, within: &str) -> NewNotice {
 
 async fn write(rig: &Rig, app: &str, notices: Vec<NewNotice>) {
     let rollout = rig.pending(app, "v1").await;
-    let mut state = rollout.state.clone();
-    state.generation += 1;
-    state.phase = Phase::Progressing;
-    let commit = Commit {
-        rollout: rollout.id,
-        expected_version: rollout.version,
-        fence: None,
-        gates: rollout.gates.clone(),
-        state,
-        waiting: None,
-        wake_at: None,
-        plan: None,
-        transition: Some((Event::Started, "system".to_owned())),
-        source: None,
-        measurements: Vec::new(),
-        stable: None,
-        notices,
-        alert: None,
-    };
-    rig.service.store.commit(&commit).await.unwrap();
+    rig.change_and_tell(&rollout, Phase::Progressing, Event::Started, notices)
+        .await;
 }
 
 fn deliver(rig: &Rig) {
