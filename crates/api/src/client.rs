@@ -351,27 +351,6 @@ impl Client {
             .await
     }
 
-    /// Makes a token.
-    pub async fn create_token(&self, token: &CreateToken) -> Result<CreatedToken> {
-        self.post("/api/v1/tokens", token).await
-    }
-
-    /// The tokens.
-    pub async fn tokens(&self) -> Result<Page<TokenView>> {
-        self.get("/api/v1/tokens").await
-    }
-
-    /// Revokes a token.
-    pub async fn revoke_token(&self, id: Uuid) -> Result<()> {
-        let request = self.request(Method::DELETE, &format!("/api/v1/tokens/{id}"));
-        self.send(request.timeout(TIMEOUT)).await.map(drop)
-    }
-
-    /// Who the bearer is.
-    pub async fn whoami(&self) -> Result<Whoami> {
-        self.get("/api/v1/whoami").await
-    }
-
     /// Whether the server can serve.
     pub async fn ready(&self) -> Result<()> {
         self.send_once(self.request(Method::GET, "/ready").timeout(TIMEOUT))

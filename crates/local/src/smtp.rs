@@ -33,7 +33,7 @@ pub enum Tls {
 pub struct Options {
     /// How its connections are kept private; needs a certificate.
     pub tls: Tls,
-    /// Its certificate and its key; [`certificate`] makes them.
+    /// Its certificate and its key; [`crate::certificate::self_signed`] makes them.
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// Who must sign in, and the password.
     pub user: Option<(String, String)>,

@@ -1,13 +1,37 @@
-//! Freeze windows, the audit log and projects' settings.
+//! Tokens, freeze windows, the audit log and projects' settings.
 
 use reqwest::Method;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Client, Result, TIMEOUT, trials::LONG_TIMEOUT};
-use crate::{AuditVerification, AuditView, FreezeRequest, FreezeView, Page, ProjectSettingsView};
+use crate::{
+    AuditVerification, AuditView, CreateToken, CreatedToken, FreezeRequest, FreezeView, Page,
+    ProjectSettingsView, TokenView, Whoami,
+};
 
 impl Client {
+    /// Makes a token.
+    pub async fn create_token(&self, token: &CreateToken) -> Result<CreatedToken> {
+        self.post("/api/v1/tokens", token).await
+    }
+
+    /// The tokens.
+    pub async fn tokens(&self) -> Result<Page<TokenView>> {
+        self.get("/api/v1/tokens").await
+    }
+
+    /// Revokes a token.
+    pub async fn revoke_token(&self, id: Uuid) -> Result<()> {
+        let request = self.request(Method::DELETE, &format!("/api/v1/tokens/{id}"));
+        self.send(request.timeout(TIMEOUT)).await.map(drop)
+    }
+
+    /// Who the bearer is.
+    pub async fn whoami(&self) -> Result<Whoami> {
+        self.get("/api/v1/whoami").await
+    }
+
     /// A page of the audit log, newest first; `query` are the parameters of the route.
     pub async fn audit(&self, query: &[(&str, String)]) -> Result<Page<AuditView>> {
         self.json(self.request(Method::GET, "/api/v1/audit").query(query))
