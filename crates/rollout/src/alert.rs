@@ -3,17 +3,25 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::document::{Object, Reader};
+use crate::document::{self, Object, Reader};
 
-/// What an alert causes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What an alert causes; the most urgent first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum AlertAction {
     /// Abort the app's active rollout.
     Rollback,
     /// Hold it until a person decides.
     Pause,
+    /// Tell those whom the app notifies, and change nothing.
+    Notify,
+}
+
+impl AlertAction {
+    /// The kind of notice that [`AlertAction::Notify`] sends.
+    pub const NOTICE: &str = "alerted";
 }
 
 /// One rule: every label named must be on the alert with that value.
@@ -36,6 +44,11 @@ impl AlertRule {
             .all(|(name, value)| labels.get(name) == Some(value))
     }
 
+    /// The rules of an app file's `alerts`; none if they cannot be read.
+    pub fn listed(alerts: &Value) -> Vec<Self> {
+        document::read(alerts, |it| it.each(Self::read)).unwrap_or_default()
+    }
+
     pub(crate) fn read(reader: &Reader<'_>) -> Option<Self> {
         let rule = reader.object(&["match", "do"])?;
         let labels = rule.required("match", |it| {
@@ -49,6 +62,7 @@ impl AlertRule {
         let words = [
             ("rollback", AlertAction::Rollback),
             ("pause", AlertAction::Pause),
+            ("notify", AlertAction::Notify),
         ];
         let action = rule.or("do", AlertAction::Rollback, |it| it.word(&words));
         Some(Self {

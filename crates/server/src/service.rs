@@ -26,6 +26,7 @@ use crate::{
     metrics::Metrics,
 };
 
+pub(crate) use alerts::{AlertOutcome, AlertSource};
 pub(crate) use deploy::{Asked, DeployRequest};
 use turns::Turns;
 

@@ -3,14 +3,13 @@
 
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
-use serde_json::Value;
-use sqlx::types::Json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
     Store,
     error::StoreError,
-    rollouts::{Rollout, select_rollouts},
+    outbox::{self, NewNotice},
 };
 
 /// What makes an alert the same alert.
@@ -26,58 +25,86 @@ pub struct AlertKey {
     pub app_id: Uuid,
 }
 
+/// The rules of a started rollout.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AlertRules {
+    /// Whose.
+    pub rollout: Uuid,
+    /// `alerts` of the candidate's app file.
+    pub alerts: Value,
+}
+
 impl Store {
-    /// The started rollouts whose candidate's app file has a rule for an alert with `labels` (a map
-    /// of texts), newest first; those of `projects` if they are given. One round trip however many
-    /// rollouts are under way: an alert must not wait for all of them to be read.
+    /// The rules of all started rollouts that have some, newest first; those of `projects` if they
+    /// are given. One round trip however many rollouts are under way and however many alerts came.
     ///
     /// # Errors
     /// That the database does not answer.
-    pub async fn rollouts_for_alert(
+    pub async fn alert_rules(
         &self,
-        labels: &Value,
         projects: Option<&[String]>,
-    ) -> Result<Vec<Rollout>, StoreError> {
-        // Containment is what a rule means: each of its labels, with that value.
-        let rows = select_rollouts!(
-            "WHERE phase IN ('progressing', 'paused', 'promoting', 'aborting')
-               AND ($2::text[] IS NULL OR project = ANY($2))
-               AND EXISTS (
-                 SELECT FROM revision v, jsonb_array_elements(
-                   CASE jsonb_typeof(v.document -> 'alerts')
-                     WHEN 'array' THEN v.document -> 'alerts' ELSE '[]' END) AS rule
-                 WHERE v.app_id = rollout.app_id AND v.number = rollout.candidate
-                   AND $1::jsonb @> (rule -> 'match'))
-             ORDER BY id DESC",
-            labels,
+    ) -> Result<Vec<AlertRules>, StoreError> {
+        sqlx::query_as!(
+            AlertRules,
+            r#"SELECT r.id AS rollout, v.document -> 'alerts' AS "alerts!"
+               FROM rollout r JOIN revision v ON v.app_id = r.app_id AND v.number = r.candidate
+               WHERE r.phase IN ('progressing', 'paused', 'promoting', 'aborting')
+                 AND ($1::text[] IS NULL OR r.project = ANY ($1))
+                 AND jsonb_typeof(v.document -> 'alerts') = 'array'
+                 AND v.document -> 'alerts' <> '[]'
+               ORDER BY r.id DESC"#,
             projects as _
         )
         .fetch_all(&self.pool)
         .await
-        .map_err(StoreError::during(
-            "look for rollouts that an alert is about",
-        ))?;
-        Ok(rows.into_iter().map(Rollout::from).collect())
+        .map_err(StoreError::during("read the rules for alerts"))
     }
 
-    /// Notes an alert that causes no commit. `true` the first time. An alert that does cause one
-    /// travels in [`Commit::alert`](crate::Commit::alert).
+    /// Writes the notices that tell of `alerts` and change nothing, if one of the alerts was not seen
+    /// before; how many were not. An alert that does cause a change travels in
+    /// [`Commit::alert`](crate::Commit::alert).
     ///
     /// # Errors
     /// That the database does not answer.
-    pub async fn note_alert(&self, alert: &AlertKey) -> Result<bool, StoreError> {
-        sqlx::query!(
-            "INSERT INTO alert_seen (app_id, fingerprint, starts_at, receiver)
-             VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-            alert.app_id,
-            alert.fingerprint,
-            alert.starts_at.to_sqlx() as _,
-            alert.receiver
+    pub async fn tell_of_alerts(
+        &self,
+        rollout: Uuid,
+        alerts: &[AlertKey],
+        notices: &[NewNotice],
+    ) -> Result<usize, StoreError> {
+        let keys: Value = alerts
+            .iter()
+            .map(|it| {
+                json!({
+                    "app_id": it.app_id,
+                    "fingerprint": it.fingerprint,
+                    "starts_at": it.starts_at,
+                    "receiver": it.receiver,
+                })
+            })
+            .collect();
+        let fresh = sqlx::query_scalar!(
+            r#"WITH fresh AS (
+                 INSERT INTO alert_seen (app_id, fingerprint, starts_at, receiver)
+                 SELECT a.app_id, a.fingerprint, a.starts_at, a.receiver
+                 FROM jsonb_to_recordset($2::jsonb) AS a(app_id uuid, fingerprint text,
+                                                         starts_at timestamptz, receiver text)
+                 ON CONFLICT DO NOTHING RETURNING 1),
+               noticed AS (
+                 INSERT INTO outbox (id, rollout_id, target, kind, payload)
+                 SELECT n.id, $1, n.target, n.kind, coalesce(n.payload, 'null')
+                 FROM jsonb_to_recordset($3::jsonb) AS n(id uuid, target jsonb, kind text,
+                                                         payload jsonb)
+                 WHERE EXISTS (SELECT FROM fresh))
+               SELECT count(*) AS "fresh!" FROM fresh"#,
+            rollout,
+            keys,
+            outbox::notices(notices)
         )
-        .execute(&self.pool)
+        .fetch_one(&self.pool)
         .await
-        .map_err(StoreError::during("note an alert"))
-        .map(|it| it.rows_affected() == 1)
+        .map_err(StoreError::during("tell of alerts"))?;
+        Ok(usize::try_from(fresh).unwrap_or_default())
     }
 
     /// Whether an alert was acted on before.

@@ -67,7 +67,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgConnection, PgPool},
 };
 
-pub use alerts::AlertKey;
+pub use alerts::{AlertKey, AlertRules};
 pub use apps::{App, AppSummary, RevisionRow, RolloutSummary};
 pub use audit::{AuditAbout, AuditFilter, AuditLine, AuditPlace, NewAudit};
 pub use calibrations::CalibrationRow;

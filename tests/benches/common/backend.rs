@@ -84,17 +84,37 @@ impl Backend {
     ///
     /// # Errors
     /// When it is not accepted in time, or nothing was done about it.
-    pub(crate) async fn alert(&self, http: &reqwest::Client, app: &str) -> anyhow::Result<()> {
+    pub(crate) async fn alert(
+        &self,
+        http: &reqwest::Client,
+        app: &str,
+        noise_before: usize,
+    ) -> anyhow::Result<()> {
         let url = format!("{}/api/v1/hooks/alertmanager", self.client.base());
-        let body = json!({ "version": "4", "receiver": "bench", "alerts": [{
-            "status": "firing",
-            "labels": { "alertname": "Errors", "app": app, "severity": "critical" },
-            "startsAt": Timestamp::now(),
-            "fingerprint": app,
-        }]});
+        let alert = |labels: Value, fingerprint: &str| {
+            json!({
+                "status": "firing", "labels": labels, "startsAt": Timestamp::now(),
+                "fingerprint": fingerprint,
+                "annotations": { "summary": "more requests fail than the objective allows" },
+            })
+        };
+        let noise = |number: usize| {
+            let labels = json!({
+                "alertname": "NodeUnreachable", "cluster": "eu-central-1", "severity": "critical",
+                "instance": format!("node-{number}.example:9100"), "job": "node",
+            });
+            alert(labels, &format!("{number:016x}"))
+        };
+        let mut alerts: Vec<Value> = (0..noise_before).map(noise).collect();
+        let about = json!({ "alertname": "Errors", "app": app, "severity": "critical" });
+        alerts.push(alert(about, app));
+        let body = json!({ "version": "4", "receiver": "bench", "alerts": alerts }).to_string();
         let (began, mut pause) = (Instant::now(), REPEATED_AFTER);
         loop {
-            let asked = http.post(&url).bearer_auth(&self.token).json(&body);
+            let asked = http.post(&url).bearer_auth(&self.token);
+            let asked = asked
+                .header("content-type", "application/json")
+                .body(body.clone());
             let answer = asked.send().await.context("post the alert")?;
             let (status, text) = (answer.status(), answer.text().await?);
             if status.is_success() {

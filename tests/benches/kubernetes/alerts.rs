@@ -84,7 +84,7 @@ async fn fire(
     let from = Timestamp::now();
     let posted = try_join_all(apps.iter().map(async |app| {
         let sent = Timestamp::now();
-        stage.alert(http, app).await?;
+        stage.alert(http, app, 0).await?;
         anyhow::Ok((sent, Timestamp::now()))
     }))
     .await?;

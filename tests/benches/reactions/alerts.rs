@@ -12,12 +12,15 @@ use crate::router::of_revision;
 use crate::site::{Site, names};
 
 /// Rollouts at the start; a hundred are active until the end.
-const APPS: usize = 200;
+const APPS: usize = 220;
 /// Alerts one after another.
 const ONE_BY_ONE: usize = 40;
 /// Then alerts at once, so many times.
 const AT_ONCE: usize = 20;
 const BATCHES: usize = 3;
+/// Then storms one after another, each a payload of so many alerts of which the last is about an app.
+const STORMS: usize = 20;
+const STORM: usize = 10_000;
 /// A rollback that takes longer than this is broken, not slow.
 const WITHIN: Duration = Duration::from_secs(20);
 const TARGET: Duration = Duration::from_millis(100);
@@ -40,12 +43,16 @@ pub(crate) async fn measure() -> anyhow::Result<Vec<Figure>> {
     let (single, rest) = apps.split_at(ONE_BY_ONE);
     let mut alone = Vec::new();
     for app in single {
-        alone.extend(fire(&site, &http, std::slice::from_ref(app)).await?);
+        alone.extend(fire(&site, &http, std::slice::from_ref(app), 1).await?);
     }
     let mut together = Vec::new();
     for batch in rest.chunks(AT_ONCE).take(BATCHES) {
-        together.extend(fire(&site, &http, batch).await?);
+        together.extend(fire(&site, &http, batch, 1).await?);
         tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let mut storms = Vec::new();
+    for app in rest.iter().skip(AT_ONCE * BATCHES).take(STORMS) {
+        storms.extend(fire(&site, &http, std::slice::from_ref(app), STORM).await?);
     }
     let figure = |what: &str, times: &[Taken], of: fn(&Taken) -> Duration, target| {
         Figure::times(what, &times.iter().map(of).collect::<Vec<_>>(), target)
@@ -75,6 +82,12 @@ pub(crate) async fn measure() -> anyhow::Result<Vec<Figure>> {
             |it| it.answer,
             None,
         ),
+        figure(
+            "storm of 10,000 alerts sent → weight 0 on HAProxy, 100 rollouts active",
+            &storms,
+            |it| it.weight,
+            Some(TARGET),
+        ),
     ])
 }
 
@@ -84,8 +97,13 @@ struct Taken {
     weight: Duration,
 }
 
-/// Fires one alert for each app, all at once.
-async fn fire(site: &Site, http: &reqwest::Client, apps: &[String]) -> anyhow::Result<Vec<Taken>> {
+/// Fires one alert for each app, all at once, each the last of so many in its payload.
+async fn fire(
+    site: &Site,
+    http: &reqwest::Client,
+    apps: &[String],
+    alerts: usize,
+) -> anyhow::Result<Vec<Taken>> {
     let (router, watched) = (site.router.clone(), apps.to_vec());
     let watching = tokio::task::spawn_blocking(move || {
         router.watch(&watched, WITHIN, |_, servers| {
@@ -96,7 +114,7 @@ async fn fire(site: &Site, http: &reqwest::Client, apps: &[String]) -> anyhow::R
     tokio::time::sleep(Duration::from_millis(5)).await;
     let posted = try_join_all(apps.iter().map(async |app| {
         let sent = Instant::now();
-        site.alert(http, app).await?;
+        site.alert(http, app, alerts - 1).await?;
         anyhow::Ok((app, sent, sent.elapsed()))
     }))
     .await?;

@@ -376,7 +376,7 @@ export interface paths {
         put?: never;
         /**
          * Takes Alertmanager's alerts: those that match a rule of an app's file take its active rollout
-         *     back, or hold it. Resolved, repeated and older alerts change nothing. Unknown keys are accepted.
+         *     back, hold it, or tell whom the app notifies. Resolved, repeated and older alerts change nothing. Unknown keys are accepted.
          * @description Needs the role deployer; shows and touches the projects only where the caller has it.
          */
         post: operations["post_hooks_alertmanager"];

@@ -1,15 +1,16 @@
 //! Which notices somebody wants: `on`, a list of kinds.
 
-use rollout::{Event, WaitingOn, document::Reader};
+use rollout::{AlertAction, Event, WaitingOn, document::Reader};
 
 /// What people are told unless they say otherwise: that it begins, what asks them to act, and how it
 /// goes out. Each step in between is for machines, and for the dashboard.
-const FOR_PEOPLE: [&str; 8] = [
+const FOR_PEOPLE: [&str; 9] = [
     "started",
     WaitingOn::ASKS[0],
     WaitingOn::ASKS[1],
     WaitingOn::ASKS[2],
     "paused",
+    AlertAction::NOTICE,
     "abortStarted",
     "rolledBack",
     "succeeded",
@@ -26,6 +27,7 @@ pub(super) fn for_people() -> Vec<String> {
 /// Reads `on`.
 pub(super) fn read(reader: &Reader<'_>) -> Option<Vec<String>> {
     let known = Event::WORDS.iter().chain(&WaitingOn::ASKS);
+    let known = known.chain([&AlertAction::NOTICE]);
     let known: Vec<(&str, &str)> = known.map(|it| (*it, *it)).collect();
     let kinds = reader.each(|it| it.word(&known).map(ToOwned::to_owned))?;
     match kinds.is_empty() {

@@ -2,7 +2,7 @@
 //! workload's own.
 
 use drivers::{AppKey, Bindings};
-use rollout::{Cursor, Event, Plan, State, Step, WaitingOn};
+use rollout::{AlertAction, Cursor, Event, Plan, State, Step, WaitingOn};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use store::NewNotice;
@@ -51,6 +51,11 @@ impl Telling<'_> {
             notice.id = Some(waiting_id(self.rollout, state.cursor, word, &notice.target));
         }
         notices
+    }
+
+    /// One notice for each notifier that wants to know of alerts that change nothing.
+    pub(crate) fn alerted(&self, state: &State, sentence: &str) -> Vec<NewNotice> {
+        self.notices(state, AlertAction::NOTICE, sentence, false)
     }
 
     fn notices(&self, state: &State, word: &str, sentence: &str, minor: bool) -> Vec<NewNotice> {

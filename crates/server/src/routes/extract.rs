@@ -17,8 +17,9 @@ use crate::{auth::Principal, error::ServeError};
 
 /// Most bytes of a request to the API; app files are a few KiB.
 pub(super) const BODY_MAX: usize = 1 << 20;
-/// Most bytes of a hook's payload.
-pub(super) const HOOK_MAX: usize = 256 << 10;
+/// Most bytes of a hook's payload, which only somebody with a token may send: ten thousand alerts of
+/// some 400 bytes. One that is refused is a rollback that does not come.
+pub(super) const HOOK_MAX: usize = 4 << 20;
 /// How long a body may take to arrive.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// Most bytes of a refused body that are read on, and for how long.

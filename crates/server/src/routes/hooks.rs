@@ -7,14 +7,17 @@ use super::{
     Web,
     extract::{Caller, HOOK_MAX, JsonBody, Source},
 };
-use crate::error::ServeError;
+use crate::{
+    error::ServeError,
+    service::{AlertOutcome, AlertSource},
+};
 
 /// The payload version of Alertmanager's webhook that is understood; the only one there has been
 /// since Alertmanager 0.5.
 const VERSION: &str = "4";
 
 /// Takes Alertmanager's alerts: those that match a rule of an app's file take its active rollout
-/// back, or hold it. Resolved, repeated and older alerts change nothing. Unknown keys are accepted.
+/// back, hold it, or tell whom the app notifies. Resolved, repeated and older alerts change nothing. Unknown keys are accepted.
 #[utoipa::path(post, path = "/api/v1/hooks/alertmanager", tag = "hooks",
     request_body = AlertmanagerPayload,
     responses((status = 200, body = HookAnswer), (status = 413, body = ProblemBody),
@@ -35,21 +38,15 @@ pub(super) async fn alertmanager(
             ),
         ));
     }
-    let mut answer = HookAnswer::default();
     let allowed = caller.projects_with(RoleWord::Deployer);
-    for alert in &payload.alerts {
-        let outcome = web
-            .service
-            .alert(
-                alert,
-                &payload.receiver,
-                (&caller.name, source),
-                allowed.as_deref(),
-            )
-            .await?;
-        answer.acted.extend(outcome.acted);
-        answer.ignored.extend(outcome.ignored);
-    }
+    let from = AlertSource {
+        receiver: &payload.receiver,
+        by: &caller.name,
+        address: source,
+        projects: allowed.as_deref(),
+    };
+    let AlertOutcome { acted, ignored } = web.service.alerts(&payload.alerts, from).await?;
+    let mut answer = HookAnswer { acted, ignored };
     if payload.truncated_alerts > 0 {
         tracing::warn!(
             left_out = payload.truncated_alerts,

@@ -1,19 +1,55 @@
-//! Alerts: which rollouts one is about, and the order it comes to.
+//! Alerts: which rollouts they are about, and the orders they come to.
+//!
+//! ```text
+//!  payload ── firing, once each ──> rules of all started rollouts (one read) ──> matched in memory
+//!                                                                                      │
+//!  answer <── a rollout at a time, some at once: rollbacks, then pauses, then notices <┘
+//! ```
+//!
+//! A storm costs one read and what it changes, however many alerts there are in it.
 
+mod matching;
+mod text;
+
+use std::{collections::HashSet, net::IpAddr};
+
+use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use rollout::{AlertAction, Command, Order, Phase};
 use store::{AlertKey, Rollout};
 
+use self::{matching::RulesByLabel, text::bounded};
 use super::{Service, orders::file_of};
 use crate::{app_file::AppFile, error::ServeError};
 
-/// What became of one alert.
+/// Rollouts that are changed at once because of one payload: fewer than the connections that are kept
+/// for rollbacks, so that another payload is not kept waiting.
+const AT_ONCE: usize = 4;
+/// Sentences about alerts that changed nothing, after which the rest is only counted.
+const TOLD_MAX: usize = 50;
+/// Alerts that are named in one notice.
+const NAMED_MAX: usize = 3;
+
+/// What became of a payload's alerts.
 #[derive(Debug, Default)]
 pub(crate) struct AlertOutcome {
-    /// Rollouts that are taken back or held because of it, in sentences.
+    /// Rollouts that are taken back or held because of them, or told of, in sentences.
     pub(crate) acted: Vec<String>,
-    /// Why it changed nothing, in sentences.
+    /// Why the others changed nothing, in sentences.
     pub(crate) ignored: Vec<String>,
+}
+
+/// From where alerts come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AlertSource<'a> {
+    /// The receiver they came through.
+    pub(crate) receiver: &'a str,
+    /// Whose token brought them.
+    pub(crate) by: &'a str,
+    /// From which address.
+    pub(crate) address: IpAddr,
+    /// The projects they may change; all if it is `None`.
+    pub(crate) projects: Option<&'a [String]>,
 }
 
 /// An alert that meets a rollout: what was read to find that out, so that it is read once.
@@ -23,168 +59,295 @@ pub(super) struct Alerted {
     pub(super) key: AlertKey,
 }
 
+/// An alert, and what a rollout's rules make of it.
+type Matched<'a> = (AlertAction, &'a api::Alert);
+
+impl AlertOutcome {
+    fn merge(&mut self, other: Self) {
+        self.acted.extend(other.acted);
+        self.ignored.extend(other.ignored);
+    }
+
+    /// As short as somebody reads it.
+    fn shortened(mut self) -> Self {
+        if let Some(more) = self
+            .ignored
+            .len()
+            .checked_sub(TOLD_MAX)
+            .filter(|it| *it > 0)
+        {
+            self.ignored.truncate(TOLD_MAX);
+            self.ignored
+                .push(format!("{more} more alerts changed nothing"));
+        }
+        self
+    }
+}
+
 impl Service {
-    /// Applies one alert to every active rollout whose rules it matches.
-    pub(crate) async fn alert(
+    /// Applies alerts to every active rollout whose rules they match.
+    pub(crate) async fn alerts(
         &self,
-        alert: &api::Alert,
-        receiver: &str,
-        (by, source): (&str, std::net::IpAddr),
-        allowed_projects: Option<&[String]>,
+        alerts: &[api::Alert],
+        source: AlertSource<'_>,
     ) -> Result<AlertOutcome, ServeError> {
-        let name = alert
-            .labels
-            .get("alertname")
-            .cloned()
-            .unwrap_or_else(|| "unnamed".to_owned());
         let mut outcome = AlertOutcome::default();
-        if alert.status != "firing" {
-            outcome
-                .ignored
-                .push(format!("{name}: it is {}, not firing", alert.status));
-            return Ok(outcome);
+        let firing = firing(alerts, &mut outcome);
+        if firing.is_empty() {
+            return Ok(outcome.shortened());
         }
-        let mut matched = false;
-        for rollout in self.rollouts_for(alert, allowed_projects).await? {
-            let Some(file) = file_of(&self.rollback_store, &rollout).await? else {
-                continue;
-            };
-            let mut rules = file.delivery.alerts.iter();
-            let Some(rule) = rules.find(|rule| rule.matches(&alert.labels)) else {
-                continue;
-            };
-            matched = true;
-            let action = rule.action;
-            let key = AlertKey {
-                fingerprint: alert.fingerprint.clone(),
-                starts_at: alert.starts_at,
-                receiver: receiver.to_owned(),
-                app_id: rollout.app_id,
-            };
-            let alerted = Alerted { rollout, file, key };
-            self.act_on(&alerted, action, alert, (&name, by, source), &mut outcome)
-                .await?;
-        }
-        if !matched {
+        let rules = self.rollback_store.alert_rules(source.projects).await?;
+        let rules = RulesByLabel::new(rules);
+        let matched = rules.matched(&firing, |alert| {
+            let name = name_of(alert);
             outcome.ignored.push(format!(
                 "{name}: no active rollout has a rule that matches it"
             ));
+        });
+        // What takes traffic back goes before what holds, whatever the order in the payload.
+        let urgent = |(_, all): &(_, Vec<Matched<'_>>)| all.iter().map(|it| it.0).min();
+        let mut matched: Vec<_> = matched.into_iter().collect();
+        matched.sort_by_key(urgent);
+        let answers: Vec<_> = matched
+            .into_iter()
+            .map(|(id, alerts)| self.answer(id, alerts, source))
+            .collect();
+        let mut answered = futures::stream::iter(answers).buffered(AT_ONCE);
+        while let Some(one) = answered.try_next().await? {
+            outcome.merge(one);
         }
+        Ok(outcome.shortened())
+    }
+
+    /// Does what a rollout's rules say about the alerts that match them.
+    async fn answer(
+        &self,
+        id: uuid::Uuid,
+        mut alerts: Vec<Matched<'_>>,
+        source: AlertSource<'_>,
+    ) -> Result<AlertOutcome, ServeError> {
+        let mut outcome = AlertOutcome::default();
+        let Some(rollout) = self.rollback_store.rollout(id).await? else {
+            return Ok(outcome);
+        };
+        let Some(file) = file_of(&self.rollback_store, &rollout).await? else {
+            return Ok(outcome);
+        };
+        alerts.sort_by_key(|it| it.0);
+        let mut began = None;
+        let mut told = Vec::new();
+        let key = key(&rollout, source.receiver);
+        let mut alerted = Alerted { rollout, file, key };
+        for (action, alert) in alerts {
+            let name = name_of(alert);
+            if let Some(why) = self.is_about_another(&alerted, alert, &mut began).await? {
+                outcome.ignored.push(format!("{name}: {why}"));
+                continue;
+            }
+            alerted.key.fingerprint = bounded(&alert.fingerprint, text::KEY_MAX);
+            alerted.key.starts_at = alert.starts_at;
+            match action {
+                AlertAction::Notify => told.push((alert, alerted.key.clone())),
+                AlertAction::Rollback | AlertAction::Pause => {
+                    let order = order(action, alert, source);
+                    self.obey(&mut alerted, &name, &order, &mut outcome).await?;
+                }
+            }
+        }
+        self.tell(&alerted, &told, &mut outcome).await?;
         Ok(outcome)
     }
 
-    /// The rollouts that have a rule for an alert with these labels.
-    async fn rollouts_for(
+    /// Why an alert is not about this rollout's candidate, if it is not. `began`: when the rollout
+    /// began, once that was looked up; it is not for alerts that are younger than its current step.
+    async fn is_about_another(
         &self,
+        Alerted { rollout, .. }: &Alerted,
         alert: &api::Alert,
-        projects: Option<&[String]>,
-    ) -> Result<Vec<Rollout>, ServeError> {
-        // Postgres keeps no NUL in a text, so no rule can ask for one either.
-        let labels = alert.labels.iter();
-        let labels: serde_json::Map<String, serde_json::Value> = labels
-            .filter(|(name, value)| !name.contains('\0') && !value.contains('\0'))
-            .map(|(name, value)| (name.clone(), value.as_str().into()))
-            .collect();
-        let store = &self.rollback_store;
-        let found = store.rollouts_for_alert(&labels.into(), projects).await?;
-        Ok(found)
-    }
-
-    /// When the rollout began: not looked up for an alert that is younger than its current step.
-    async fn began(&self, rollout: &Rollout, alert: &api::Alert) -> Result<Timestamp, ServeError> {
-        if alert.starts_at >= rollout.state.since {
-            return Ok(rollout.state.since);
-        }
-        let started = self.rollback_store.history(rollout.id, 1, 1).await?;
-        Ok(started.first().map_or(rollout.created_at, |it| it.at))
-    }
-
-    async fn act_on(
-        &self,
-        alerted: &Alerted,
-        action: AlertAction,
-        alert: &api::Alert,
-        (name, by, source): (&str, &str, std::net::IpAddr),
-        outcome: &mut AlertOutcome,
-    ) -> Result<(), ServeError> {
-        let rollout = &alerted.rollout;
-        let app = format!("{}/{} {}", rollout.project, rollout.app, rollout.candidate);
+        began: &mut Option<Timestamp>,
+    ) -> Result<Option<String>, ServeError> {
+        let app = title(rollout);
         // An alert that fired before the rollout began is not about its candidate. It may have
         // waited for the one before it, whose alerts these are then.
-        if alert.starts_at < self.began(rollout, alert).await? {
-            outcome.ignored.push(format!(
-                "{name}: it fires since before the rollout of {app}"
-            ));
-            return Ok(());
+        if alert.starts_at < rollout.state.since {
+            let began = match *began {
+                Some(began) => began,
+                None => {
+                    let started = self.rollback_store.history(rollout.id, 1, 1).await?;
+                    let at = started.first().map_or(rollout.created_at, |it| it.at);
+                    *began.insert(at)
+                }
+            };
+            if alert.starts_at < began {
+                return Ok(Some(format!("it fires since before the rollout of {app}")));
+            }
         }
         // One that names a revision is about that one: the error rate of a revision that was taken
         // back may still be high in its window when the next rollout begins.
-        let named = alert.labels.get("revision");
-        if let Some(named) = named
-            && is_revision(named)
-            && *named != rollout.candidate.to_string()
-        {
-            outcome
-                .ignored
-                .push(format!("{name}: it is about {named}, not about {app}"));
-            return Ok(());
+        let named = alert.labels.get("revision").filter(|it| is_revision(it));
+        if let Some(named) = named.filter(|it| **it != rollout.candidate.to_string()) {
+            return Ok(Some(format!("it is about {named}, not about {app}")));
         }
-        if rollout.state.phase == Phase::Aborting {
-            outcome
-                .ignored
-                .push(format!("{name}: {app} is being rolled back already"));
-            return Ok(());
-        }
-        let summary = alert
-            .annotations
-            .get("summary")
-            .or(alert.annotations.get("description"));
-        let order = match action {
-            AlertAction::Rollback => Order::Alert {
-                name: name.to_owned(),
-                detail: summary.cloned().unwrap_or_else(|| labels(alert)),
-                fingerprint: alert.fingerprint.clone(),
-            },
-            AlertAction::Pause => Order::Pause,
-        };
-        let by = match action {
-            AlertAction::Rollback => by.to_owned(),
-            AlertAction::Pause => format!("alert {name}"),
-        };
-        let command = Command {
-            order,
-            by,
-            comment: None,
-            from: Some(source.to_string()),
-        };
-        match self
-            .order_with(rollout.id, &command, None, Some(alerted))
-            .await
-        {
-            Ok((_, false)) => outcome.ignored.push(format!(
-                "{name}: it was acted on before, or changes nothing for {app}"
-            )),
-            Ok((_, true)) => outcome.acted.push(match action {
-                AlertAction::Rollback => format!("{app} is being rolled back because of {name}"),
-                AlertAction::Pause => format!("{app} is paused because of {name}"),
-            }),
+        Ok(match rollout.state.phase {
+            Phase::Aborting => Some(format!("{app} is being rolled back already")),
+            _ => None,
+        })
+    }
+
+    async fn obey(
+        &self,
+        alerted: &mut Alerted,
+        name: &str,
+        command: &Command,
+        outcome: &mut AlertOutcome,
+    ) -> Result<(), ServeError> {
+        let app = title(&alerted.rollout);
+        let given = self
+            .order_with(alerted.rollout.id, command, None, Some(&*alerted))
+            .await;
+        match given {
+            Ok((rollout, changed)) => {
+                let done = match command.order {
+                    Order::Alert { .. } => "being rolled back",
+                    _ => "paused",
+                };
+                match changed {
+                    true => outcome
+                        .acted
+                        .push(format!("{app} is {done} because of {name}")),
+                    false => outcome.ignored.push(format!(
+                        "{name}: it was acted on before, or changes nothing for {app}"
+                    )),
+                }
+                alerted.rollout = rollout;
+            }
             Err(ServeError::Rejection(why)) => outcome.ignored.push(format!("{name}: {why}")),
             Err(error) => return Err(error),
         }
         Ok(())
     }
+
+    /// One notice of all alerts that only ask for one.
+    async fn tell(
+        &self,
+        alerted: &Alerted,
+        told: &[(&api::Alert, AlertKey)],
+        outcome: &mut AlertOutcome,
+    ) -> Result<(), ServeError> {
+        if told.is_empty() {
+            return Ok(());
+        }
+        let Alerted { rollout, file, .. } = alerted;
+        let sentence = sentence(told.iter().map(|it| it.0));
+        let notices = self.telling(file, rollout, |it| it.alerted(&rollout.state, &sentence));
+        let app = title(rollout);
+        if notices.is_empty() {
+            outcome.ignored.push(format!(
+                "{app}: {sentence}, but its file and its project name nobody to tell"
+            ));
+            return Ok(());
+        }
+        let keys: Vec<AlertKey> = told.iter().map(|it| it.1.clone()).collect();
+        let store = &self.rollback_store;
+        match store.tell_of_alerts(rollout.id, &keys, &notices).await? {
+            0 => outcome
+                .ignored
+                .push(format!("{app}: {sentence}, which was told before")),
+            _ => outcome.acted.push(format!("{app}: told that {sentence}")),
+        }
+        Ok(())
+    }
+}
+
+/// Those that fire, each once.
+fn firing<'a>(alerts: &'a [api::Alert], outcome: &mut AlertOutcome) -> Vec<&'a api::Alert> {
+    let mut seen = HashSet::new();
+    let mut firing = Vec::new();
+    for alert in alerts {
+        let name = name_of(alert);
+        if alert.status != "firing" {
+            let status = bounded(&alert.status, text::NAME_MAX);
+            outcome
+                .ignored
+                .push(format!("{name}: it is {status}, not firing"));
+        } else if !alert.fingerprint.is_empty()
+            && !seen.insert((&alert.fingerprint, alert.starts_at))
+        {
+            outcome.ignored.push(format!("{name}: it is there twice"));
+        } else {
+            firing.push(alert);
+        }
+    }
+    firing
+}
+
+fn order(action: AlertAction, alert: &api::Alert, source: AlertSource<'_>) -> Command {
+    let name = name_of(alert);
+    let (order, by) = match action {
+        AlertAction::Rollback => {
+            let order = Order::Alert {
+                name,
+                detail: detail(alert),
+                fingerprint: bounded(&alert.fingerprint, text::KEY_MAX),
+            };
+            (order, source.by.to_owned())
+        }
+        AlertAction::Pause | AlertAction::Notify => (Order::Pause, format!("alert {name}")),
+    };
+    Command {
+        order,
+        by,
+        comment: None,
+        from: Some(source.address.to_string()),
+    }
+}
+
+/// `Slow fires: p99 above 2 s; Errors fires: …; and 17 more`
+fn sentence<'a>(alerts: impl Iterator<Item = &'a api::Alert>) -> String {
+    let mut alerts = alerts.map(|it| format!("{} fires: {}", name_of(it), detail(it)));
+    let mut named: Vec<String> = alerts.by_ref().take(NAMED_MAX).collect();
+    match alerts.count() {
+        0 => {}
+        more => named.push(format!("and {more} more")),
+    }
+    named.join("; ")
+}
+
+/// An alert's key but for what tells it from others.
+fn key(rollout: &Rollout, receiver: &str) -> AlertKey {
+    AlertKey {
+        fingerprint: String::new(),
+        starts_at: Timestamp::UNIX_EPOCH,
+        receiver: bounded(receiver, text::KEY_MAX),
+        app_id: rollout.app_id,
+    }
+}
+
+fn title(rollout: &Rollout) -> String {
+    format!("{}/{} {}", rollout.project, rollout.app, rollout.candidate)
+}
+
+fn name_of(alert: &api::Alert) -> String {
+    let name = alert.labels.get("alertname").map_or("unnamed", |it| it);
+    bounded(name, text::NAME_MAX)
+}
+
+/// What it says about itself, or its labels.
+fn detail(alert: &api::Alert) -> String {
+    let annotations = &alert.annotations;
+    let said = annotations
+        .get("summary")
+        .or(annotations.get("description"));
+    let labels = || {
+        let labels = alert.labels.iter();
+        let labels: Vec<String> = labels.map(|(name, it)| format!("{name}={it}")).collect();
+        labels.join(", ")
+    };
+    bounded(&said.cloned().unwrap_or_else(labels), text::DETAIL_MAX)
 }
 
 /// Whether a label's value has the shape of our revisions: `r7`.
 fn is_revision(text: &str) -> bool {
     let digits = text.strip_prefix('r').unwrap_or_default();
     !digits.is_empty() && digits.bytes().all(|it| it.is_ascii_digit())
-}
-
-fn labels(alert: &api::Alert) -> String {
-    let labels = alert
-        .labels
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"));
-    labels.collect::<Vec<_>>().join(", ")
 }

@@ -69,7 +69,9 @@ impl Service {
                 Some(alerted) => Some(alerted.file.clone()),
                 None => file_of(store, &rollout).await?,
             };
-            let notices = self.told(file.as_ref(), &rollout, &state, &event);
+            let notices = file
+                .as_ref()
+                .map(|file| self.telling(file, &rollout, |it| it.transition(&state, &event)));
             let urgent = state.phase == Phase::Aborting;
             let commit = Commit {
                 rollout: id,
@@ -84,7 +86,7 @@ impl Service {
                 source: command.from.clone(),
                 measurements: Vec::new(),
                 stable: None,
-                notices,
+                notices: notices.unwrap_or_default(),
                 alert: alerted.map(|it| it.key.clone()),
             };
             match store.commit(&commit).await {
@@ -110,29 +112,24 @@ impl Service {
         })
     }
 
-    /// The notices of a transition, for those whom the candidate's app file and its project name.
-    fn told(
+    /// Notices for those whom the candidate's app file and its project name.
+    pub(super) fn telling(
         &self,
-        file: Option<&AppFile>,
+        file: &AppFile,
         rollout: &Rollout,
-        state: &rollout::State,
-        event: &rollout::Event,
+        notices: impl FnOnce(&Telling<'_>) -> Vec<store::NewNotice>,
     ) -> Vec<store::NewNotice> {
-        let Some(file) = file else {
-            return Vec::new();
-        };
         let app = AppKey {
             project: rollout.project.clone(),
             app: rollout.app.clone(),
         };
-        let telling = Telling {
+        notices(&Telling {
             bindings: &file.bindings,
             app: &app,
             rollout: rollout.id,
             plan: &rollout.plan,
             public_url: self.public_url.as_deref(),
-        };
-        telling.transition(state, event)
+        })
     }
 
     /// An order that would send traffic to the candidate at once must not get past a freeze window.

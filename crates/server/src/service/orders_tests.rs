@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rollout::Event;
 
 use super::*;
-use crate::controller::rig::Rig;
+use crate::{controller::rig::Rig, service::AlertSource};
 
 fn alert(starts_at: Timestamp) -> api::Alert {
     let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -29,18 +29,17 @@ async fn an_alert_from_before_the_start_is_not_about_the_candidate() {
     let started = rig
         .change(&pending, Phase::Progressing, Event::Started)
         .await;
-    let give = async |alert: &api::Alert| {
-        rig.service
-            .alert(
-                alert,
-                "test",
-                ("alertmanager", std::net::Ipv4Addr::LOCALHOST.into()),
-                None,
-            )
-            .await
-            .unwrap()
+    let source = AlertSource {
+        receiver: "test",
+        by: "alertmanager",
+        address: std::net::Ipv4Addr::LOCALHOST.into(),
+        projects: None,
     };
-    let outcome = give(&alert(while_pending)).await;
+    let give = async |alert: api::Alert| {
+        let outcome = rig.service.alerts(&[alert], source).await;
+        outcome.unwrap()
+    };
+    let outcome = give(alert(while_pending)).await;
     assert_eq!(outcome.acted, [""; 0], "{outcome:?}");
     let phase = async || {
         let found = rig.service.store.rollout(started.id).await.unwrap();
@@ -48,7 +47,7 @@ async fn an_alert_from_before_the_start_is_not_about_the_candidate() {
     };
     assert_eq!(phase().await, Phase::Progressing);
     let late = alert(Timestamp::now() + Duration::from_millis(1));
-    let outcome = give(&late).await;
+    let outcome = give(late).await;
     assert_eq!(outcome.acted.len(), 1, "{outcome:?}");
     assert_eq!(phase().await, Phase::Aborting);
 }

@@ -316,13 +316,36 @@ async fn an_alert_acts_once() {
         Err(StoreError::Duplicate)
     ));
     assert_eq!(store.rollout(rollout.id).await.unwrap().unwrap(), rollout);
-    assert!(!store.note_alert(&alert).await.unwrap());
-    let next_time = AlertKey {
-        starts_at: moment(9),
-        ..alert
+}
+
+#[tokio::test]
+async fn alerts_that_change_nothing_are_told_of_once() {
+    let world = World::new().await;
+    let store = &world.store;
+    let pending = world.pending("checkout").await;
+    store.commit(&start(&pending)).await.unwrap();
+    let alert = |second| AlertKey {
+        fingerprint: "f1".to_owned(),
+        starts_at: moment(second),
+        receiver: "sluice".to_owned(),
+        app_id: pending.app_id,
     };
-    assert!(store.note_alert(&next_time).await.unwrap());
-    assert!(!store.note_alert(&next_time).await.unwrap());
+    let notice = notice("rollout.alerted");
+    let tell = async |alerts: &[AlertKey]| {
+        let told = store.tell_of_alerts(pending.id, alerts, std::slice::from_ref(&notice));
+        told.await.unwrap()
+    };
+    // One message for all that come together, one more when there is a new one among them.
+    assert_eq!(tell(&[alert(1), alert(2), alert(2)]).await, 2);
+    assert_eq!(tell(&[alert(1), alert(2)]).await, 0);
+    assert_eq!(tell(&[alert(1), alert(3)]).await, 1);
+    assert!(store.alert_seen(&alert(3)).await.unwrap());
+    let mut sent = 0;
+    while let Some(claimed) = store.claim_notices(&[], 1).await.unwrap().first() {
+        sent += u32::from(claimed.kind == "rollout.alerted");
+        store.delivered(claimed.id).await.unwrap();
+    }
+    assert_eq!(sent, 2);
 }
 
 #[tokio::test]

@@ -274,13 +274,24 @@ impl Rig {
         app: &str,
         approve: approve::Approve,
     ) -> Rollout {
-        let document = document(project, app);
+        self.rollout_of(project, app, &document(project, app), approve)
+            .await
+    }
+
+    /// The same of an app with this file.
+    pub(super) async fn rollout_of(
+        &self,
+        project: &str,
+        app: &str,
+        document: &Value,
+        approve: approve::Approve,
+    ) -> Rollout {
         let (row, _) = self
             .store
-            .put_app(project, app, &document, None, "test")
+            .put_app(project, app, document, None, "test")
             .await
             .unwrap();
-        let file = AppFile::read(&document).unwrap();
+        let file = AppFile::read(document).unwrap();
         let new = NewRollout {
             app: row.id,
             revision: NewRevision::New {
