@@ -17,7 +17,7 @@ const PAIR: ProcessHaProxy = ProcessHaProxy;
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
 /// Every route, but for probes that say nothing of apps.
-const ROUTES: [(&str, &str); 42] = [
+const ROUTES: [(&str, &str); 43] = [
     ("GET", "/api/v1/apps/{project}/{app}/outcomes"),
     ("GET", "/api/v1/apps"),
     ("GET", "/api/v1/apps/{project}/{app}"),
@@ -58,11 +58,12 @@ const ROUTES: [(&str, &str); 42] = [
     ("DELETE", "/api/v1/session"),
     ("GET", "/api/v1/events"),
     ("POST", "/api/v1/hooks/alertmanager"),
+    ("POST", "/api/v1/hooks/signed/{source}"),
     ("GET", "/openapi.json"),
     ("GET", "/health"),
 ];
 /// Those that need no token.
-const PUBLIC: [(&str, &str); 7] = [
+const PUBLIC: [(&str, &str); 8] = [
     ("GET", "/openapi.json"),
     ("GET", "/health"),
     ("GET", "/api/v1/auth"),
@@ -70,6 +71,7 @@ const PUBLIC: [(&str, &str); 7] = [
     ("GET", "/auth/login"),
     ("GET", "/auth/callback"),
     ("POST", "/api/v1/session"),
+    ("POST", "/api/v1/hooks/signed/{source}"),
 ];
 
 /// A path with something in its places.

@@ -15,6 +15,7 @@
 //! | `people` | do people come in by their identity provider, and CI jobs by theirs, and nobody else? |
 //! | `notices` | is every transition told, signed, also when the receiver and the server fail? |
 //! | `notifications` | are people told in Slack, in Teams and by mail, whatever hangs or dies? |
+//! | `signed_hook` | does a signed alert act, sent as the documentation has it, and nothing else? |
 //! | `readme` | is the README's tour what happens? |
 //! | `tidy` | are the house rules that a machine can check kept? |
 //! | `teeth` | does the check of the invariants find what is wrong? |
@@ -42,6 +43,7 @@ mod people;
 mod races;
 mod readme;
 mod refusals;
+mod signed_hook;
 mod takeover;
 mod teeth;
 mod tidy;

@@ -42,6 +42,21 @@ pub struct Alert {
     pub fingerprint: String,
 }
 
+/// An alert of anybody who signs it: what Alertmanager sends, in short.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SignedAlert {
+    /// What it is called; rules may match it as the label `alertname`.
+    pub name: String,
+    /// What the rules of app files are matched with.
+    pub labels: BTreeMap<String, String>,
+    /// What it says, in a sentence; it becomes part of the rollout's history.
+    #[serde(default)]
+    pub summary: Option<String>,
+    /// Since when it holds. The same in a repetition; a rollout that began later is not taken back.
+    pub starts_at: Timestamp,
+}
+
 /// What became of the alerts of one payload.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

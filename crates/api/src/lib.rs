@@ -25,7 +25,7 @@ pub use audit::{AuditOutcome, AuditVerification, AuditView};
 pub use client::{Client, ClientError, Events, Found};
 pub use event::EventView;
 pub use freeze::{FreezeOnce, FreezeRecurring, FreezeRequest, FreezeRunning, FreezeView};
-pub use hook::{Alert, AlertmanagerPayload, HookAnswer};
+pub use hook::{Alert, AlertmanagerPayload, HookAnswer, SignedAlert};
 pub use order::{ActionView, Approve, CommandRequest, Decision, OrderWord};
 pub use page::Page;
 pub use plan::{GateCheck, GateOutlook, PlanRequest, PlanView, StepPlan};

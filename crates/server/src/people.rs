@@ -26,6 +26,8 @@ pub struct People {
     pub oidc: Option<Oidc>,
     /// Which CI jobs get a token for their provider's ID token; the first rule that fits counts.
     pub ci: Vec<CiRule>,
+    /// Whose signed alerts are taken.
+    pub hooks: Vec<HookSource>,
 }
 
 /// How long people stay signed in.
@@ -91,6 +93,18 @@ pub struct CiRule {
     pub role: RoleWord,
     /// In which project.
     pub project: String,
+}
+
+/// Who may send signed alerts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookSource {
+    /// What it is called, in its address too; what it causes is by `hook:NAME` in the history.
+    pub name: String,
+    /// A file with the secret that it signs with, `whsec_…`, read at each request; several lines are
+    /// several secrets, for rotation.
+    pub secret_file: String,
+    /// The project whose rollouts its alerts may change; `None`: all.
+    pub project: Option<String>,
 }
 
 impl People {

@@ -32,6 +32,7 @@ mod recorder;
 mod rollouts;
 mod session;
 mod sign_in;
+mod signed_hook;
 mod tokens;
 mod trials;
 mod wait;
@@ -210,6 +211,7 @@ pub(crate) fn table() -> Vec<Row> {
         row(GET,    "/api/v1/audit",                          Role(Admin),      routes!(audit::list)),
         row(GET,    "/api/v1/audit/verification",             Everywhere(Admin), routes!(audit::verify)),
         row(POST,   "/api/v1/hooks/alertmanager",             Role(Deployer),   routes!(hooks::alertmanager)).urgent().refused("hook.alertmanager"),
+        row(POST,   "/api/v1/hooks/signed/{source}",          Public,           routes!(signed_hook::signed)).urgent().limited(Machine).refused("hook.signed"),
     ]
 }
 

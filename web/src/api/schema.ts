@@ -386,6 +386,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/hooks/signed/{source}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Takes an alert that is signed as Standard Webhooks has it, with the same effect as one of
+         *     Alertmanager: what matches a rule of an app's file takes its active rollout back, holds it, or
+         *     tells whom the app notifies. Sources and their secrets stand in the server's settings.
+         * @description Needs no token.
+         */
+        post: operations["post_hooks_signed_source"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/settings": {
         parameters: {
             query?: never;
@@ -2106,6 +2128,22 @@ export interface components {
         SignInWays: {
             oidc?: components["schemas"]["OidcView"] | null;
         };
+        /** @description An alert of anybody who signs it: what Alertmanager sends, in short. */
+        SignedAlert: {
+            /** @description What the rules of app files are matched with. */
+            labels: {
+                [key: string]: string;
+            };
+            /** @description What it is called; rules may match it as the label `alertname`. */
+            name: string;
+            /**
+             * Format: date-time
+             * @description Since when it holds. The same in a repetition; a rollout that began later is not taken back.
+             */
+            startsAt: string;
+            /** @description What it says, in a sentence; it becomes part of the rollout's history. */
+            summary?: string | null;
+        };
         /** @description One step of the plan. */
         StepPlan: {
             /**
@@ -3195,6 +3233,65 @@ export interface operations {
                 };
             };
             /** @description Not payload version 4 */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    post_hooks_signed_source: {
+        parameters: {
+            query?: never;
+            header: {
+                /** @description The message's id, the same in a repetition */
+                "webhook-id": string;
+                /** @description Seconds since 1970, at most five minutes off */
+                "webhook-timestamp": string;
+                /** @description `v1,` and the base64 of HMAC-SHA256 over `id.timestamp.body`; several with blanks between them */
+                "webhook-signature": string;
+            };
+            path: {
+                /** @description The source's name in the settings */
+                source: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignedAlert"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HookAnswer"];
+                };
+            };
+            /** @description The source is not known, or the signature is not good */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
             422: {
                 headers: {
                     [name: string]: unknown;

@@ -1,12 +1,12 @@
 //! Reads the settings as a document, and names every problem at once, at its place.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use api::RoleWord;
 use rollout::document::{self, Object, Problem, Reader};
 use serde_json::Value;
 
-use super::{CiRule, Networks, Oidc, People, RoleRule, Sessions, is_private};
+use super::{CiRule, HookSource, Networks, Oidc, People, RoleRule, Sessions, is_private};
 use crate::auth::ROLES;
 
 /// Claims that a provider gives once and never to another one: a repository can be renamed, and its
@@ -36,7 +36,7 @@ impl People {
 }
 
 fn read(reader: &Reader<'_>) -> Option<People> {
-    let top = reader.object(&["publicUrl", "trustedProxies", "people", "ci"])?;
+    let top = reader.object(&["publicUrl", "trustedProxies", "people", "ci", "hooks"])?;
     let public_url = top.optional("publicUrl", public_url);
     let trusted_proxies = top.or("trustedProxies", Networks::default(), networks);
     let (sessions, oidc) = match top.get("people") {
@@ -50,28 +50,38 @@ fn read(reader: &Reader<'_>) -> Option<People> {
         }
     };
     let ci = top.or("ci", Vec::new(), |it| it.each(ci_rule));
+    let hooks = top.or("hooks", Vec::new(), |it| it.each(hook_source));
     if let (Some(Some(_)), Some(None)) = (&oidc, &public_url) {
         return top.problem(
             "\"publicUrl\" is missing: the provider must know where to send people back to, \
              e.g. https://sluice.example.com",
         );
     }
-    let ci = ci?;
-    for (index, rule) in ci.iter().enumerate() {
-        if ci.iter().take(index).any(|it| it.name == rule.name) {
-            return top.get("ci")?.problem_at(
-                &format!("/{index}/name"),
-                format!("another rule is called \"{}\" as well", rule.name),
-            );
-        }
-    }
+    let (ci, hooks) = (ci?, hooks?);
+    named_once(&top, "ci", ci.iter().map(|it| &*it.name))?;
+    named_once(&top, "hooks", hooks.iter().map(|it| &*it.name))?;
     Some(People {
         public_url: public_url?,
         trusted_proxies: trusted_proxies?,
         sessions: sessions?,
         oidc: oidc?,
         ci,
+        hooks,
     })
+}
+
+/// Names tell the items of a list apart.
+fn named_once<'a>(top: &Object<'_>, key: &str, names: impl Iterator<Item = &'a str>) -> Option<()> {
+    let mut seen = BTreeSet::new();
+    for (index, name) in names.enumerate() {
+        if !seen.insert(name) {
+            return top.get(key)?.problem_at(
+                &format!("/{index}/name"),
+                format!("another one is called \"{name}\" as well"),
+            );
+        }
+    }
+    Some(())
 }
 
 fn public_url(reader: &Reader<'_>) -> Option<String> {
@@ -222,6 +232,26 @@ fn ci_rule(reader: &Reader<'_>) -> Option<CiRule> {
     })
 }
 
+fn hook_source(reader: &Reader<'_>) -> Option<HookSource> {
+    let object = reader.object(&["name", "secretFile", "project"])?;
+    let name = object.required("name", Reader::name);
+    let secret_file = object.required("secretFile", secret_file);
+    let project = object.optional("project", Reader::name);
+    Some(HookSource {
+        name: name?,
+        secret_file: secret_file?,
+        project: project?,
+    })
+}
+
+fn secret_file(reader: &Reader<'_>) -> Option<String> {
+    let path = reader.text()?;
+    match path.contains("whsec_") {
+        true => reader.problem("this looks like a secret: name a file that holds it"),
+        false => Some(path),
+    }
+}
+
 /// A machine for whom nobody vouches may not approve, nor make tokens that outlive its own.
 fn ci_role(reader: &Reader<'_>) -> Option<RoleWord> {
     let role = reader.word(&ROLES)?;
@@ -308,6 +338,7 @@ mod tests {
                 "claims": { "repository_id": 7, "ref": ["refs/heads/main", "refs/heads/next"] },
                 "role": "deployer", "project": "shop",
             }],
+            "hooks": [{ "name": "watchdog", "secretFile": "/run/secrets/watchdog" }],
         })
     }
 
@@ -395,6 +426,12 @@ mod tests {
             "/people/oidc/clientSecret",
             "clientSecretFile",
         );
+        let twice =
+            json!([{ "name": "a", "secretFile": "/a" }, { "name": "a", "secretFile": "/b" }]);
+        check("/hooks", twice, "/hooks/1/name", "another one");
+        let secret = json!("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+        let (place, words) = ("/hooks/0/secretFile", "name a file");
+        check(place, secret, place, words);
         check("/ci/0/role", json!("approver"), "/ci/0/role", "machines");
         check("/ci/0/role", json!("admin"), "/ci/0/role", "outlive");
         check("/ci/0/claims", json!({}), "/ci/0/claims", "at least one");
@@ -419,7 +456,7 @@ mod tests {
         check("/ci/0/claims/ref", json!({}), "/ci/0/claims/ref", "text");
         check("/ci/0/colour", json!("red"), "/ci/0/colour", "unknown key");
         let rule = whole()["ci"][0].clone();
-        check("/ci", json!([rule, rule]), "/ci/1/name", "another rule");
+        check("/ci", json!([rule, rule]), "/ci/1/name", "another one");
         let mut named = rule.clone();
         named["claims"] = json!({"sub": "system:serviceaccount:ci:deployer"});
         named["byNameOnly"] = json!(true);

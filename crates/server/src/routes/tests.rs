@@ -102,7 +102,9 @@ fn only_what_says_nothing_of_apps_is_public() {
         "/api/v1/session",
     ];
     let dashboard = ["/", "/assets/{file}"];
-    assert_eq!(public, [&dashboard[..], &probes, &sign_in].concat());
+    let signed = ["/api/v1/hooks/signed/{source}"];
+    let expected = [&dashboard[..], &probes, &sign_in, &signed].concat();
+    assert_eq!(public, expected);
 }
 
 /// Who asks in the matrix.

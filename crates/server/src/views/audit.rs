@@ -74,6 +74,7 @@ fn said(action: &str, outcome: AuditOutcome, about: &Value) -> String {
         "session.begin" => "sign in",
         "session.end" => "sign out",
         "hook.alertmanager" => "send alerts",
+        "hook.signed" => "send a signed alert",
         "read" => "read",
         other => other,
     };
