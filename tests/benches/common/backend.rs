@@ -79,8 +79,9 @@ pub(crate) struct Server {
 }
 
 impl Backend {
-    /// Posts an alert about an app to the hook; again while the server has too much to do, as
-    /// Alertmanager does.
+    /// Posts an alert about an app to the hook, behind so many in the same payload that no rollout has
+    /// a rule for; again while the server has too much to do, as Alertmanager does. When it was sent
+    /// first.
     ///
     /// # Errors
     /// When it is not accepted in time, or nothing was done about it.
@@ -89,7 +90,7 @@ impl Backend {
         http: &reqwest::Client,
         app: &str,
         noise_before: usize,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Instant> {
         let url = format!("{}/api/v1/hooks/alertmanager", self.client.base());
         let alert = |labels: Value, fingerprint: &str| {
             json!({
@@ -121,7 +122,7 @@ impl Backend {
                 // One that was refused before may have been acted on all the same.
                 let acted = !text.contains("\"acted\":[]") || pause > REPEATED_AFTER;
                 ensure!(acted, "the alert did nothing: {text}");
-                return Ok(());
+                return Ok(began);
             }
             let again = status.is_server_error() && began.elapsed() < WITHIN;
             ensure!(again, "the alert was not accepted: {status} {text}");

@@ -1,7 +1,7 @@
 //! From an alert to the weight: the alert is posted to the hook, and HAProxy's own state says when
 //! the candidate has no traffic any more. At least a hundred rollouts are active all the time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use futures::future::try_join_all;
@@ -113,8 +113,7 @@ async fn fire(
     // The watcher has looked once before the first alert.
     tokio::time::sleep(Duration::from_millis(5)).await;
     let posted = try_join_all(apps.iter().map(async |app| {
-        let sent = Instant::now();
-        site.alert(http, app, alerts - 1).await?;
+        let sent = site.alert(http, app, alerts - 1).await?;
         anyhow::Ok((app, sent, sent.elapsed()))
     }))
     .await?;

@@ -45,7 +45,7 @@ pub(super) async fn alertmanager(
         address: source,
         projects: allowed.as_deref(),
     };
-    let AlertOutcome { acted, ignored } = web.service.alerts(&payload.alerts, from).await?;
+    let AlertOutcome { acted, ignored, .. } = web.service.alerts(&payload.alerts, from).await?;
     let mut answer = HookAnswer { acted, ignored };
     if payload.truncated_alerts > 0 {
         tracing::warn!(

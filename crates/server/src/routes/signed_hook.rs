@@ -78,7 +78,7 @@ pub(super) async fn signed(
         projects: source.project.as_ref().map(std::slice::from_ref),
     };
     let alert = alert(body.value, id);
-    let AlertOutcome { acted, ignored } = web.service.alerts(&[alert], from).await?;
+    let AlertOutcome { acted, ignored, .. } = web.service.alerts(&[alert], from).await?;
     Ok(Json(HookAnswer { acted, ignored }))
 }
 

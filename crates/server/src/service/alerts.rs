@@ -13,7 +13,7 @@ mod text;
 
 use std::{collections::HashSet, net::IpAddr};
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::StreamExt as _;
 use jiff::Timestamp;
 use rollout::{AlertAction, Command, Order, Phase};
 use store::{AlertKey, Rollout};
@@ -37,6 +37,8 @@ pub(crate) struct AlertOutcome {
     pub(crate) acted: Vec<String>,
     /// Why the others changed nothing, in sentences.
     pub(crate) ignored: Vec<String>,
+    /// How many more changed nothing.
+    more: usize,
 }
 
 /// From where alerts come.
@@ -63,22 +65,29 @@ pub(super) struct Alerted {
 type Matched<'a> = (AlertAction, &'a api::Alert);
 
 impl AlertOutcome {
-    fn merge(&mut self, other: Self) {
-        self.acted.extend(other.acted);
-        self.ignored.extend(other.ignored);
+    /// Notes why something changed nothing; beyond what somebody reads it is only counted.
+    fn ignore(&mut self, why: impl FnOnce() -> String) {
+        match self.ignored.len() < TOLD_MAX {
+            true => self.ignored.push(why()),
+            false => self.more += 1,
+        }
     }
 
-    /// As short as somebody reads it.
-    fn shortened(mut self) -> Self {
-        if let Some(more) = self
-            .ignored
-            .len()
-            .checked_sub(TOLD_MAX)
-            .filter(|it| *it > 0)
-        {
-            self.ignored.truncate(TOLD_MAX);
-            self.ignored
-                .push(format!("{more} more alerts changed nothing"));
+    fn merge(&mut self, other: Self) {
+        self.acted.extend(other.acted);
+        self.more += other.more;
+        for why in other.ignored {
+            self.ignore(|| why);
+        }
+    }
+
+    /// With what was only counted as a last sentence.
+    fn told(mut self) -> Self {
+        match self.more {
+            0 => {}
+            more => self
+                .ignored
+                .push(format!("{more} more alerts changed nothing")),
         }
         self
     }
@@ -94,15 +103,15 @@ impl Service {
         let mut outcome = AlertOutcome::default();
         let firing = firing(alerts, &mut outcome);
         if firing.is_empty() {
-            return Ok(outcome.shortened());
+            return Ok(outcome.told());
         }
         let rules = self.rollback_store.alert_rules(source.projects).await?;
         let rules = RulesByLabel::new(rules);
         let matched = rules.matched(&firing, |alert| {
-            let name = name_of(alert);
-            outcome.ignored.push(format!(
-                "{name}: no active rollout has a rule that matches it"
-            ));
+            outcome.ignore(|| {
+                let name = name_of(alert);
+                format!("{name}: no active rollout has a rule that matches it")
+            });
         });
         // What takes traffic back goes before what holds, whatever the order in the payload.
         let urgent = |(_, all): &(_, Vec<Matched<'_>>)| all.iter().map(|it| it.0).min();
@@ -113,10 +122,16 @@ impl Service {
             .map(|(id, alerts)| self.answer(id, alerts, source))
             .collect();
         let mut answered = futures::stream::iter(answers).buffered(AT_ONCE);
-        while let Some(one) = answered.try_next().await? {
-            outcome.merge(one);
+        // What fails for one rollout does not keep the others from going back; the sender hears of it,
+        // and sends all of it again.
+        let mut failed = None;
+        while let Some(one) = answered.next().await {
+            match one {
+                Ok(one) => outcome.merge(one),
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        Ok(outcome.shortened())
+        failed.map_or_else(|| Ok(outcome.told()), Err)
     }
 
     /// Does what a rollout's rules say about the alerts that match them.
@@ -141,7 +156,7 @@ impl Service {
         for (action, alert) in alerts {
             let name = name_of(alert);
             if let Some(why) = self.is_about_another(&alerted, alert, &mut began).await? {
-                outcome.ignored.push(format!("{name}: {why}"));
+                outcome.ignore(|| format!("{name}: {why}"));
                 continue;
             }
             alerted.key.fingerprint = bounded(&alert.fingerprint, text::KEY_MAX);
@@ -215,13 +230,13 @@ impl Service {
                     true => outcome
                         .acted
                         .push(format!("{app} is {done} because of {name}")),
-                    false => outcome.ignored.push(format!(
-                        "{name}: it was acted on before, or changes nothing for {app}"
-                    )),
+                    false => outcome.ignore(|| {
+                        format!("{name}: it was acted on before, or changes nothing for {app}")
+                    }),
                 }
                 alerted.rollout = rollout;
             }
-            Err(ServeError::Rejection(why)) => outcome.ignored.push(format!("{name}: {why}")),
+            Err(ServeError::Rejection(why)) => outcome.ignore(|| format!("{name}: {why}")),
             Err(error) => return Err(error),
         }
         Ok(())
@@ -242,17 +257,15 @@ impl Service {
         let notices = self.telling(file, rollout, |it| it.alerted(&rollout.state, &sentence));
         let app = title(rollout);
         if notices.is_empty() {
-            outcome.ignored.push(format!(
-                "{app}: {sentence}, but its file and its project name nobody to tell"
-            ));
+            outcome.ignore(|| {
+                format!("{app}: {sentence}, but its file and its project name nobody to tell")
+            });
             return Ok(());
         }
         let keys: Vec<AlertKey> = told.iter().map(|it| it.1.clone()).collect();
         let store = &self.rollback_store;
         match store.tell_of_alerts(rollout.id, &keys, &notices).await? {
-            0 => outcome
-                .ignored
-                .push(format!("{app}: {sentence}, which was told before")),
+            0 => outcome.ignore(|| format!("{app}: {sentence}, which was told before")),
             _ => outcome.acted.push(format!("{app}: told that {sentence}")),
         }
         Ok(())
@@ -264,16 +277,15 @@ fn firing<'a>(alerts: &'a [api::Alert], outcome: &mut AlertOutcome) -> Vec<&'a a
     let mut seen = HashSet::new();
     let mut firing = Vec::new();
     for alert in alerts {
-        let name = name_of(alert);
         if alert.status != "firing" {
-            let status = bounded(&alert.status, text::NAME_MAX);
-            outcome
-                .ignored
-                .push(format!("{name}: it is {status}, not firing"));
+            outcome.ignore(|| {
+                let status = bounded(&alert.status, text::NAME_MAX);
+                format!("{}: it is {status}, not firing", name_of(alert))
+            });
         } else if !alert.fingerprint.is_empty()
             && !seen.insert((&alert.fingerprint, alert.starts_at))
         {
-            outcome.ignored.push(format!("{name}: it is there twice"));
+            outcome.ignore(|| format!("{}: it is there twice", name_of(alert)));
         } else {
             firing.push(alert);
         }

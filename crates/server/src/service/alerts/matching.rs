@@ -7,15 +7,15 @@ use rollout::{AlertAction, AlertRule};
 use store::AlertRules;
 use uuid::Uuid;
 
-/// A label and its value.
-type Label = (String, String);
+/// Where a rule is: the rollout's place, and the rule's.
+type Place = (usize, usize);
 
 /// The rules of all rollouts.
 pub(super) struct RulesByLabel {
     /// Each rollout, with its rules in their order.
     rollouts: Vec<(Uuid, Vec<AlertRule>)>,
-    /// Rules by the rarest of the labels that they ask for: the rollout's place, and the rule's.
-    places: HashMap<Label, Vec<(usize, usize)>>,
+    /// Rules by the rarest of the labels that they ask for: by its name, then by its value.
+    places: HashMap<String, HashMap<String, Vec<Place>>>,
 }
 
 impl RulesByLabel {
@@ -32,7 +32,7 @@ impl RulesByLabel {
         {
             *count.entry((label.0, label.1)).or_default() += 1;
         }
-        let mut places: HashMap<Label, Vec<_>> = HashMap::new();
+        let mut places: HashMap<String, HashMap<String, Vec<Place>>> = HashMap::new();
         for (place, (_, rules)) in rollouts.iter().enumerate() {
             for (index, rule) in rules.iter().enumerate() {
                 let rarest = rule
@@ -40,8 +40,11 @@ impl RulesByLabel {
                     .iter()
                     .min_by_key(|it| count.get(&(&**it.0, &**it.1)));
                 if let Some((name, value)) = rarest {
-                    let label = (name.clone(), value.clone());
-                    places.entry(label).or_default().push((place, index));
+                    let values = places.entry(name.clone()).or_default();
+                    values
+                        .entry(value.clone())
+                        .or_default()
+                        .push((place, index));
                 }
             }
         }
@@ -79,7 +82,7 @@ impl RulesByLabel {
         let mut first: BTreeMap<usize, (usize, AlertAction)> = BTreeMap::new();
         let mut rules = labels
             .iter()
-            .filter_map(|(name, value)| self.places.get(&(name.clone(), value.clone())))
+            .filter_map(|(name, value)| self.places.get(name)?.get(value))
             .flatten()
             .filter_map(|(place, index)| Some((place, index, self.rule(*place, *index)?)));
         for (place, index, rule) in rules.by_ref().filter(|it| it.2.matches(labels)) {
