@@ -6,7 +6,7 @@ MAIL_PACKAGES = python3-aiosmtpd openssl
 NODE_PACKAGES = containerd runc containernetworking-plugins iptables nftables conntrack
 export SQLX_OFFLINE ?= true
 
-.PHONY: help demo test packages kubernetes web oidc mail build test-web node test-node fmt lint docs bench bench-gates bench-analysis install clean
+.PHONY: help demo test packages kubernetes web oidc mail build test-web node test-node fmt lint docs bench bench-gates bench-dashboard bench-analysis install clean
 
 help: ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -85,6 +85,11 @@ bench-kubernetes: packages kubernetes ## Measure speed and requests on Kubernete
 bench-gates: packages ## Judge real rollouts by statistical gates; prints figures
 	$(CARGO) build --locked --release -p cli
 	$(CARGO) bench --locked -p e2e --bench gates
+
+bench-dashboard: packages ## Measure from a commit to the picture, in a real browser; prints figures
+	scripts/packages chromium
+	$(CARGO) build --locked --release -p cli
+	cd web && SLUICE_BIN=$(abspath $(or $(CARGO_TARGET_DIR),target))/release/sluice npm run bench
 
 bench-analysis: ## Measure how often the gates are right; writes docs/analysis-benchmark.md
 	$(CARGO) bench --locked -p analysis --bench accuracy

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { parsed } from "./api/live";
 import type { App, Summary } from "./api/queries";
 import { placed, read } from "./pages/app/problems";
-import { rows } from "./pages/Overview";
+import { filtered, rows } from "./pages/Overview";
 import { series } from "./pages/rollout/GateChart";
 import { between, duration } from "./time";
 
@@ -74,6 +74,23 @@ describe("the overview", () => {
       "needsYou",
       "rest",
     ]);
+  });
+  test.each([
+    [{}, ["shop/cart", "shop/web", "bank/web"]],
+    [{ q: " WEB" }, ["shop/web", "bank/web"]],
+    [{ project: "shop" }, ["shop/cart", "shop/web"]],
+    [{ project: "shop", show: "needsYou" }, ["shop/web"]],
+    [{ show: "paused" }, ["shop/web"]],
+    [{ show: "progressing", q: "bank" }, ["bank/web"]],
+    [{ project: "gone" }, []],
+  ])("%j finds %j", (filter, expected) => {
+    const all = [
+      { ...app("cart"), project: "shop" },
+      { ...app("web", { phase: "paused", needsPerson: true }), project: "shop" },
+      { ...app("web", { phase: "progressing", needsPerson: false }), project: "bank" },
+    ];
+    const found = filtered(rows(all, []), filter);
+    expect(found.map((it) => it.text)).toEqual(expected);
   });
 });
 

@@ -7,7 +7,7 @@ import {
 } from "@tanstack/react-router";
 import { auditSearch } from "./api/audit";
 import { NotThere } from "./pages/NotThere";
-import { Overview } from "./pages/Overview";
+import { type Filter, Overview } from "./pages/Overview";
 import { Shell } from "./pages/Shell";
 
 const root = createRootRoute({ component: Shell, notFoundComponent: NotThere });
@@ -16,10 +16,13 @@ const overview = createRoute({
   getParentRoute: () => root,
   path: "/",
   component: Overview,
-  validateSearch: (search: Record<string, unknown>): { q?: string; show?: string } => ({
-    ...(typeof search.q === "string" && search.q !== "" ? { q: search.q } : {}),
-    ...(typeof search.show === "string" && search.show !== "all" ? { show: search.show } : {}),
-  }),
+  validateSearch: (search: Record<string, unknown>): Filter => {
+    const given = (key: keyof Filter) => {
+      const value = search[key];
+      return typeof value === "string" && value !== "" && value !== "all" ? { [key]: value } : {};
+    };
+    return { ...given("q"), ...given("project"), ...given("show") };
+  },
 });
 const rollout = createRoute({
   getParentRoute: () => root,

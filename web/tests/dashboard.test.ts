@@ -371,19 +371,22 @@ test("two thousand apps are found in no time", async () => {
     (_, index) => `service-${String(index).padStart(4, "0")}`,
   );
   const next = apps.values();
-  const make = async () => {
+  const apply = (project: string, name: string) =>
     // A server that is asked for too much at once says so: then again.
-    for (const name of next)
-      await until("an app to be made", async () => {
-        await world.call("PUT", `/apps/default/${name}`, {
-          app: name,
-          workload: { static: { pools: { blue: ["127.0.0.1:1"], green: ["127.0.0.1:2"] } } },
-          traffic: { haproxy: { socket: "/nowhere", backend: name } },
-          strategy: { canary: {} },
-        });
-        return true;
+    until("an app to be made", async () => {
+      await world.call("PUT", `/apps/${project}/${name}`, {
+        app: name,
+        project,
+        workload: { static: { pools: { blue: ["127.0.0.1:1"], green: ["127.0.0.1:2"] } } },
+        traffic: { haproxy: { socket: "/nowhere", backend: name } },
+        strategy: { canary: {} },
       });
+      return true;
+    });
+  const make = async () => {
+    for (const name of next) await apply("default", name);
   };
+  await apply("bank", "ledger");
   await Promise.all(Array.from({ length: 8 }, make));
   const page = await world.open(person);
   await button(page, /^Show all/)
@@ -416,6 +419,17 @@ test("two thousand apps are found in no time", async () => {
   expect(Math.max(...took)).toBeLessThan(1000);
   await page.getByLabel("Search by name or project").fill("service-1999");
   await expect.poll(() => page.locator("main li").count()).toBe(1);
+  // By project and by phase, as the address says, which somebody else may open.
+  await page.getByLabel("Search by name or project").fill("");
+  await page.getByLabel("In project").selectOption("bank");
+  await expect.poll(() => page.locator("main li").count()).toBe(1);
+  expect(new URL(page.url()).searchParams.get("project")).toBe("bank");
+  await page.reload();
+  await link(page, "bank/ledger").waitFor();
+  expect(await page.locator("main li").count()).toBe(1);
+  await page.getByLabel("Show", { exact: true }).selectOption("Paused");
+  await text(page, "No app matches.").waitFor();
+  expect(await violations(page)).toEqual([]);
   await page.setViewportSize(DESK);
   await page.context().close();
 }, 240_000);

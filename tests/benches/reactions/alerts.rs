@@ -92,13 +92,13 @@ pub(crate) async fn measure() -> anyhow::Result<Vec<Figure>> {
 }
 
 /// Both times are from before the request was sent.
-struct Taken {
-    answer: Duration,
-    weight: Duration,
+pub(crate) struct Taken {
+    pub(crate) answer: Duration,
+    pub(crate) weight: Duration,
 }
 
 /// Fires one alert for each app, all at once, each the last of so many in its payload.
-async fn fire(
+pub(crate) async fn fire(
     site: &Site,
     http: &reqwest::Client,
     apps: &[String],

@@ -142,7 +142,8 @@ fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
     Ok(ticks / TICKS_PER_SECOND)
 }
 
-fn resident(pid: u32) -> anyhow::Result<f64> {
+/// MiB of a process that are resident.
+pub(crate) fn resident(pid: u32) -> anyhow::Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("read status")?;
     let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:"));
     let kib = line.and_then(|it| it.split_whitespace().next()?.parse::<f64>().ok());

@@ -1,7 +1,7 @@
 //! How fast Sluice reacts and what it costs at rest: `make bench`.
 //!
 //! ```text
-//!   cargo bench -p e2e [-- PART…]      parts: alerts ready round-trips idle concurrent takeover
+//!   cargo bench -p e2e [-- PART…]      parts: alerts streams ready round-trips idle concurrent takeover
 //!
 //!   site      Postgres with fsync, HAProxy with one backend an app, one or two servers
 //!   targets   what HAProxy balances to: a responder in this process
@@ -26,6 +26,7 @@ mod ready;
 mod round_trips;
 mod router;
 mod site;
+mod streams;
 mod takeover;
 mod targets;
 
@@ -34,8 +35,9 @@ use std::process::ExitCode;
 use figure::Figure;
 
 /// The parts, in the order they run.
-const PARTS: [&str; 6] = [
+const PARTS: [&str; 7] = [
     "alerts",
+    "streams",
     "ready",
     "round-trips",
     "idle",
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
 async fn run(part: &str) -> anyhow::Result<Vec<Figure>> {
     match part {
         "alerts" => alerts::measure().await,
+        "streams" => streams::measure().await,
         "ready" => ready::measure().await,
         "round-trips" => round_trips::measure().await,
         "idle" => idle::measure().await,

@@ -11,6 +11,7 @@ import {
   Failure,
   INPUT,
   Loading,
+  PHASES,
   PhaseBadge,
   TrafficBar,
 } from "../ui/parts";
@@ -38,6 +39,29 @@ const SHOWS: [string, string][] = [
   ["rest", "At rest"],
 ];
 
+/** The phases that a row may show, as they are called on its badge. */
+const SHOWN_PHASES = ["pending", "progressing", "paused", "promoting", "aborting", "rolledBack"];
+
+/** Which apps are asked for; it stands in the address, so that it can be sent to somebody. */
+export interface Filter {
+  /** Part of the name or project. */
+  q?: string;
+  project?: string;
+  /** A group, or a phase. */
+  show?: string;
+}
+
+/** The rows that a filter asks for. */
+export function filtered(all: Row[], { q = "", project = "all", show = "all" }: Filter): Row[] {
+  const part = q.trim().toLowerCase();
+  return all.filter(
+    (it) =>
+      it.text.includes(part) &&
+      (project === "all" || it.app.project === project) &&
+      (show === "all" || it.group === show || it.rollout?.phase === show),
+  );
+}
+
 /** The rows of the overview, ready to be searched. */
 export function rows(all: App[], newest: Summary[]): Row[] {
   const last = new Map<string, Summary>();
@@ -63,17 +87,14 @@ function grouped(app: App, rollout: Summary | null): Group {
 export function Overview() {
   const list = useQuery(apps);
   const newest = useQuery(recent);
-  const search = useSearch({ strict: false }) as { q?: string; show?: string };
+  const search = useSearch({ strict: false }) as Filter;
   const navigate = useNavigate();
-  const q = (search.q ?? "").trim().toLowerCase();
-  const show = search.show ?? "all";
+  const { q, project, show } = search;
   const all = useMemo(() => rows(list.data ?? [], newest.data ?? []), [list.data, newest.data]);
-  const found = useMemo(
-    () => all.filter((it) => it.text.includes(q) && (show === "all" || it.group === show)),
-    [all, q, show],
-  );
+  const found = useMemo(() => filtered(all, { q, project, show }), [all, q, project, show]);
+  const projects = useMemo(() => [...new Set(all.map((it) => it.app.project))].sort(), [all]);
   if (list.isPending) return <Loading what="apps" />;
-  const change = (next: { q?: string; show?: string }) =>
+  const change = (next: Filter) =>
     void navigate({ to: "/", search: { ...search, ...next }, replace: true });
   return (
     <div className="space-y-4">
@@ -87,10 +108,23 @@ export function Overview() {
           defaultValue={search.q ?? ""}
           onChange={(event) => change({ q: event.target.value })}
         />
+        {(projects.length > 1 || project) && (
+          <select
+            aria-label="In project"
+            className={INPUT}
+            value={project ?? "all"}
+            onChange={(event) => change({ project: event.target.value })}
+          >
+            <option value="all">All projects</option>
+            {projects.map((it) => (
+              <option key={it}>{it}</option>
+            ))}
+          </select>
+        )}
         <select
           aria-label="Show"
           className={INPUT}
-          value={show}
+          value={show ?? "all"}
           onChange={(event) => change({ show: event.target.value })}
         >
           {SHOWS.map(([value, text]) => (
@@ -98,6 +132,13 @@ export function Overview() {
               {text}
             </option>
           ))}
+          <optgroup label="By phase">
+            {SHOWN_PHASES.map((it) => (
+              <option key={it} value={it}>
+                {PHASES[it]?.[0]}
+              </option>
+            ))}
+          </optgroup>
         </select>
       </div>
       <Failure error={list.error} />

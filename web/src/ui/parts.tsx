@@ -26,7 +26,7 @@ const TONES: Record<Tone, string> = {
   calm: "bg-ground text-dim border border-line",
 };
 
-const PHASES: Record<string, [string, Tone, LucideIcon]> = {
+export const PHASES: Record<string, [string, Tone, LucideIcon]> = {
   pending: ["Pending", "calm", CircleDashed],
   progressing: ["Progressing", "busy", LoaderCircle],
   promoting: ["Promoting", "busy", LoaderCircle],
