@@ -231,6 +231,7 @@ struct Shared {
     tokens: Authenticator,
     limits: limit::Limits,
     long: Arc<Semaphore>,
+    feed: Arc<events::Feed>,
     trials: Semaphore,
 }
 
@@ -254,6 +255,7 @@ pub(crate) fn router(service: Service, people: People) -> Router {
             exchange,
             limits: limit::Limits::default(),
             long: Arc::new(Semaphore::new(LONG_REQUESTS_MAX)),
+            feed: Arc::default(),
             trials: Semaphore::new(TRIALS_MAX),
         }),
     };

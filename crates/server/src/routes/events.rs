@@ -1,7 +1,9 @@
 //! The stream of committed transitions, as server-sent events. An event's id is its place in the
 //! order of commits: whoever comes back with `Last-Event-ID` misses nothing and gets nothing twice.
 
-use std::{collections::VecDeque, convert::Infallible, time::Duration};
+mod feed;
+
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
 use api::EventView;
 use axum::{
@@ -9,30 +11,29 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue},
     response::{
         IntoResponse, Response,
-        sse::{Event, KeepAlive, Sse},
+        sse::{KeepAlive, Sse},
     },
 };
 use futures::stream;
-use store::TransitionRow;
+use store::{EventCursor, StoreError};
 use tokio::{
     sync::{OwnedSemaphorePermit, broadcast},
     time::Instant,
 };
 
+pub(super) use self::feed::Feed;
+use self::feed::{BATCH, Fed, Told};
 use super::{Web, extract::Caller};
-use crate::{auth::Principal, error::ServeError, views};
+use crate::{auth::Principal, error::ServeError};
 
 /// Sent when there is nothing to tell, so that proxies keep the connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Notifications can be lost with their connection, so we look now and then all the same.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// An event is given out only when every transaction that began before its own has ended; after a
-/// ring we look again this soon, for [`SOON`], before falling back to [`LOOK_EVERY`].
-const LOOK_SOON: Duration = Duration::from_millis(50);
-/// For how long we look more often.
-const SOON: Duration = Duration::from_secs(1);
-/// Events read at a time.
-const BATCH: u32 = 200;
+/// How often it is asked whether the caller may still listen.
+const CHECK_EVERY: Duration = Duration::from_secs(2);
+/// How often a stream looks for itself though it is fed: what it must not need.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// After the database did not answer.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Tells nginx not to hold events back.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -47,38 +48,30 @@ pub(super) async fn events(
     headers: HeaderMap,
 ) -> Result<Response, ServeError> {
     let place = web.long_request()?;
-    let changed = web.service.changed.subscribe();
+    // Before anything is read: what comes after that is fed.
+    let fed = web.shared.feed.subscribe(&web.service);
     let last = headers.get("last-event-id");
     let last = last
         .map(|it| it.to_str().map_err(|_| bad_id()))
         .transpose()?;
-    let store = &web.service.store;
-    let projects = caller.projects();
-    let (cursor, ready) = match last {
-        Some(last) => {
-            // Asked once here, so that a bad id is an answer and not a stream that breaks.
-            let rows = store.events_after(Some(last), projects.as_deref(), BATCH);
-            let rows = rows.await.map_err(|error| match error {
-                store::StoreError::BadCursor { .. } => bad_id(),
-                error => error.into(),
-            })?;
-            (last.to_owned(), VecDeque::from(rows))
-        }
-        None => (store.latest_cursor().await?, VecDeque::new()),
+    let cursor = match last {
+        Some(last) => last.parse().map_err(|_| bad_id())?,
+        None => web.service.store.latest_cursor().await?.parse()?,
     };
     let tail = Tail {
+        projects: caller.projects(),
         web,
         caller,
-        projects,
         cursor,
-        ready,
-        changed,
-        soon_until: Instant::now(),
+        ready: VecDeque::new(),
+        fed,
+        behind: true,
+        looked: Instant::now(),
         _place: place,
     };
     let events = stream::unfold(tail, |mut tail| async move {
-        let row = tail.next().await?;
-        Some((Ok::<_, Infallible>(told(&row)), tail))
+        let told = tail.next().await?;
+        Some((Ok::<_, Infallible>(told.event()), tail))
     });
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
     let mut answer = Sse::new(events).keep_alive(keep_alive).into_response();
@@ -93,71 +86,88 @@ fn bad_id() -> ServeError {
     }
 }
 
-fn told(row: &TransitionRow) -> Event {
-    let view = views::event_view(row);
-    let data = serde_json::to_string(&view).unwrap_or_default();
-    Event::default().id(view.id).event(view.event).data(data)
-}
-
 /// One listener.
 struct Tail {
     web: Web,
     caller: Principal,
     projects: Option<Vec<String>>,
-    cursor: String,
-    ready: VecDeque<TransitionRow>,
-    changed: broadcast::Receiver<()>,
-    soon_until: Instant,
+    /// The last event that was sent, or the place from where it listens.
+    cursor: EventCursor,
+    ready: VecDeque<Arc<Told>>,
+    fed: broadcast::Receiver<Fed>,
+    /// Whether there may be events that it was not fed.
+    behind: bool,
+    looked: Instant,
     _place: OwnedSemaphorePermit,
 }
 
 impl Tail {
     /// The next event; `None` when the stream is to end.
-    async fn next(&mut self) -> Option<TransitionRow> {
+    async fn next(&mut self) -> Option<Arc<Told>> {
         loop {
             if self.web.service.stop.is_cancelled() {
                 return None;
             }
-            if let Some(row) = self.ready.pop_front() {
-                self.cursor.clone_from(&row.event_id);
-                return Some(row);
+            if let Some(told) = self.ready.pop_front() {
+                self.cursor = told.cursor;
+                return Some(told);
             }
             let store = &self.web.service.store;
             if !self.web.shared.tokens.still_good(&self.caller, store).await {
                 return None;
             }
-            let cursor = Some(self.cursor.as_str());
-            match store
-                .events_after(cursor, self.projects.as_deref(), BATCH)
-                .await
-            {
-                Ok(rows) => self.ready.extend(rows),
+            if !self.behind && self.looked.elapsed() < LOOK_EVERY {
+                self.listen().await;
+                continue;
+            }
+            match self.look().await {
+                Ok(()) => {}
                 // The client comes back with its last id, maybe to a replica that is better off.
                 Err(error) if !error.is_transient() => {
                     tracing::warn!(%error, "an event stream ends: cannot read events");
                     return None;
                 }
-                Err(_) => {}
-            }
-            if self.ready.is_empty() {
-                self.pause().await;
+                Err(_) => self.sleep(AGAIN_AFTER).await,
             }
         }
     }
 
-    async fn pause(&mut self) {
-        let soon = Instant::now() < self.soon_until;
-        let look = if soon { LOOK_SOON } else { LOOK_EVERY };
-        tokio::select! {
-            () = self.web.service.stop.cancelled() => {}
-            () = tokio::time::sleep(look) => {}
-            rung = self.changed.recv(), if !soon => match rung {
-                Ok(()) | Err(broadcast::error::RecvError::Lagged(_)) => {
-                    self.soon_until = Instant::now() + SOON;
-                    self.changed = self.changed.resubscribe();
-                }
-                Err(broadcast::error::RecvError::Closed) => tokio::time::sleep(look).await,
-            }
+    /// Reads for itself.
+    async fn look(&mut self) -> Result<(), StoreError> {
+        let (store, cursor) = (&self.web.service.store, self.cursor.to_string());
+        let rows = store.events_after(Some(&cursor), self.projects.as_deref(), BATCH);
+        let rows = rows.await?;
+        self.behind = rows.len() >= BATCH as usize;
+        self.looked = Instant::now();
+        for row in &rows {
+            self.ready.push_back(Told::of(row)?);
         }
+        Ok(())
+    }
+
+    /// Waits for what it is fed, or until the caller is to be looked at again.
+    async fn listen(&mut self) {
+        let fed = tokio::select! {
+            () = self.web.service.stop.cancelled() => return,
+            () = tokio::time::sleep(CHECK_EVERY) => return,
+            fed = self.fed.recv() => fed,
+        };
+        match fed {
+            Ok(Fed::Event(told)) => {
+                let mine = self.projects.as_ref();
+                let mine = mine.is_none_or(|it| it.contains(&told.project));
+                if mine && told.cursor > self.cursor {
+                    self.ready.push_back(told);
+                }
+            }
+            Ok(Fed::Look) | Err(broadcast::error::RecvError::Lagged(_)) => self.behind = true,
+            // The server holds the feed as long as it serves.
+            Err(broadcast::error::RecvError::Closed) => self.sleep(CHECK_EVERY).await,
+        }
+    }
+
+    async fn sleep(&self, time: Duration) {
+        let stop = &self.web.service.stop;
+        stop.run_until_cancelled(tokio::time::sleep(time)).await;
     }
 }

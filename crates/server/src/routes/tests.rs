@@ -6,6 +6,7 @@ mod approvals;
 mod audit;
 mod freezes;
 mod rig;
+mod streams;
 
 use std::{collections::BTreeSet, time::Duration};
 
