@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
+use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// What makes an alert the same alert.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AlertKey {
     /// Alertmanager's fingerprint of the labels.
     pub fingerprint: String,
@@ -72,17 +73,6 @@ impl Store {
         alerts: &[AlertKey],
         notices: &[NewNotice],
     ) -> Result<usize, StoreError> {
-        let keys: Value = alerts
-            .iter()
-            .map(|it| {
-                json!({
-                    "app_id": it.app_id,
-                    "fingerprint": it.fingerprint,
-                    "starts_at": it.starts_at,
-                    "receiver": it.receiver,
-                })
-            })
-            .collect();
         let fresh = sqlx::query_scalar!(
             r#"WITH fresh AS (
                  INSERT INTO alert_seen (app_id, fingerprint, starts_at, receiver)
@@ -98,7 +88,7 @@ impl Store {
                  WHERE EXISTS (SELECT FROM fresh))
                SELECT count(*) AS "fresh!" FROM fresh"#,
             rollout,
-            keys,
+            json!(alerts),
             outbox::notices(notices)
         )
         .fetch_one(&self.pool)

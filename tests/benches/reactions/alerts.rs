@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use futures::future::try_join_all;
-use serde_json::json;
 
 use crate::figure::Figure;
 use crate::router::of_revision;
@@ -27,11 +26,7 @@ const TARGET: Duration = Duration::from_millis(100);
 
 pub(crate) async fn measure() -> anyhow::Result<Vec<Figure>> {
     let apps = names('a', APPS);
-    let site = Site::start(&apps).await?;
-    let steps = json!([{ "setWeight": 50 }, { "pause": {} }, { "setWeight": 100 }]);
-    site.install(&apps, &steps).await?;
-    site.deploy(&apps, "green", 8).await?;
-    site.until_held(APPS).await?;
+    let site = Site::held(&apps).await?;
     let half = site.router.weights(&apps)?;
     ensure!(
         half.values().all(|it| of_revision(it, "r2") > 0),

@@ -52,6 +52,16 @@ impl Site {
         })
     }
 
+    /// [`Site::start`], with a rollout of each app that is held at 50 %.
+    pub(crate) async fn held(apps: &[String]) -> anyhow::Result<Self> {
+        let site = Self::start(apps).await?;
+        let steps = json!([{ "setWeight": 50 }, { "pause": {} }, { "setWeight": 100 }]);
+        site.install(apps, &steps).await?;
+        site.deploy(apps, "green", 8).await?;
+        site.until_held(apps.len()).await?;
+        Ok(site)
+    }
+
     /// The `traffic` of an app, whose backend has its name.
     pub(crate) fn traffic(&self, app: &str) -> Value {
         json!({ "haproxy": { "socket": self.socket, "backend": app } })

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use futures::future::try_join_all;
-use serde_json::json;
 use tokio::sync::watch;
 
 use crate::alerts::{Taken, fire};
@@ -27,11 +26,7 @@ const TARGET: Duration = Duration::from_millis(100);
 
 pub(crate) async fn measure() -> anyhow::Result<Vec<Figure>> {
     let apps = names('s', APPS);
-    let site = Site::start(&apps).await?;
-    let steps = json!([{ "setWeight": 50 }, { "pause": {} }, { "setWeight": 100 }]);
-    site.install(&apps, &steps).await?;
-    site.deploy(&apps, "green", 8).await?;
-    site.until_held(APPS).await?;
+    let site = Site::held(&apps).await?;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let pid = site.servers.first().and_then(|it| it.part.pid());
     let pid = pid.context("the server does not run")?;

@@ -12,7 +12,7 @@ use axum::{
     extract::{Path, State},
     http::HeaderMap,
 };
-use drivers::notify::webhook::verify;
+use drivers::{notify::webhook::verify, small_file};
 use secrecy::SecretString;
 
 use super::{
@@ -27,6 +27,8 @@ use crate::{
 
 /// Most bytes of one alert, which anybody may send.
 const ALERT_MAX: usize = 64 << 10;
+/// Most bytes of a file of secrets.
+const SECRET_MAX: u64 = 4 << 10;
 /// What tells one message from another.
 const ID: &str = "webhook-id";
 const TIMESTAMP: &str = "webhook-timestamp";
@@ -94,13 +96,18 @@ fn not_good() -> ServeError {
 }
 
 async fn secret(source: &HookSource) -> Result<SecretString, ServeError> {
-    match tokio::fs::read_to_string(&source.secret_file).await {
+    match small_file::read_text(&source.secret_file, SECRET_MAX).await {
         Ok(text) => Ok(text.into()),
         Err(error) => {
             let HookSource {
                 name, secret_file, ..
             } = source;
-            tracing::error!(source = name, path = secret_file, %error, "cannot read a hook's secret");
+            tracing::error!(
+                source = name,
+                path = secret_file,
+                error,
+                "cannot read a hook's secret"
+            );
             Err(ServeError::Unavailable {
                 detail: "the source's secret cannot be read; the server's log says why".to_owned(),
             })

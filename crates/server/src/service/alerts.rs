@@ -55,9 +55,9 @@ pub(crate) struct AlertSource<'a> {
 }
 
 /// An alert that meets a rollout: what was read to find that out, so that it is read once.
-pub(super) struct Alerted {
-    pub(super) rollout: Rollout,
-    pub(super) file: AppFile,
+pub(super) struct Alerted<'a> {
+    pub(super) rollout: &'a Rollout,
+    pub(super) file: &'a AppFile,
     pub(super) key: AlertKey,
 }
 
@@ -107,16 +107,14 @@ impl Service {
         }
         let rules = self.rollback_store.alert_rules(source.projects).await?;
         let rules = RulesByLabel::new(rules);
-        let matched = rules.matched(&firing, |alert| {
+        let mut matched = rules.matched(&firing, |alert| {
             outcome.ignore(|| {
                 let name = name_of(alert);
                 format!("{name}: no active rollout has a rule that matches it")
             });
         });
         // What takes traffic back goes before what holds, whatever the order in the payload.
-        let urgent = |(_, all): &(_, Vec<Matched<'_>>)| all.iter().map(|it| it.0).min();
-        let mut matched: Vec<_> = matched.into_iter().collect();
-        matched.sort_by_key(urgent);
+        matched.sort_by_key(|(_, all)| all.iter().map(|it| it.0).min());
         let answers: Vec<_> = matched
             .into_iter()
             .map(|(id, alerts)| self.answer(id, alerts, source))
@@ -142,7 +140,7 @@ impl Service {
         source: AlertSource<'_>,
     ) -> Result<AlertOutcome, ServeError> {
         let mut outcome = AlertOutcome::default();
-        let Some(rollout) = self.rollback_store.rollout(id).await? else {
+        let Some(mut rollout) = self.rollback_store.rollout(id).await? else {
             return Ok(outcome);
         };
         let Some(file) = file_of(&self.rollback_store, &rollout).await? else {
@@ -151,25 +149,36 @@ impl Service {
         alerts.sort_by_key(|it| it.0);
         let mut began = None;
         let mut told = Vec::new();
-        let key = key(&rollout, source.receiver);
-        let mut alerted = Alerted { rollout, file, key };
         for (action, alert) in alerts {
             let name = name_of(alert);
-            if let Some(why) = self.is_about_another(&alerted, alert, &mut began).await? {
+            if let Some(why) = self.is_about_another(&rollout, alert, &mut began).await? {
                 outcome.ignore(|| format!("{name}: {why}"));
                 continue;
             }
-            alerted.key.fingerprint = bounded(&alert.fingerprint, text::KEY_MAX);
-            alerted.key.starts_at = alert.starts_at;
-            match action {
-                AlertAction::Notify => told.push((alert, alerted.key.clone())),
-                AlertAction::Rollback | AlertAction::Pause => {
-                    let order = order(action, alert, source);
-                    self.obey(&mut alerted, &name, &order, &mut outcome).await?;
+            let key = key(&rollout, alert, source.receiver);
+            let (order, by) = match action {
+                AlertAction::Rollback => (rollback(alert), source.by.to_owned()),
+                AlertAction::Pause => (Order::Pause, format!("alert {name}")),
+                AlertAction::Notify => {
+                    told.push((alert, key));
+                    continue;
                 }
-            }
+            };
+            let command = Command {
+                order,
+                by,
+                comment: None,
+                from: Some(source.address.to_string()),
+            };
+            let alerted = Alerted {
+                rollout: &rollout,
+                file: &file,
+                key,
+            };
+            let after = self.obey(&alerted, &name, &command, &mut outcome).await?;
+            rollout = after.unwrap_or(rollout);
         }
-        self.tell(&alerted, &told, &mut outcome).await?;
+        self.tell(&rollout, &file, told, &mut outcome).await?;
         Ok(outcome)
     }
 
@@ -177,7 +186,7 @@ impl Service {
     /// began, once that was looked up; it is not for alerts that are younger than its current step.
     async fn is_about_another(
         &self,
-        Alerted { rollout, .. }: &Alerted,
+        rollout: &Rollout,
         alert: &api::Alert,
         began: &mut Option<Timestamp>,
     ) -> Result<Option<String>, ServeError> {
@@ -209,16 +218,17 @@ impl Service {
         })
     }
 
+    /// Gives the order; the rollout as it is then.
     async fn obey(
         &self,
-        alerted: &mut Alerted,
+        alerted: &Alerted<'_>,
         name: &str,
         command: &Command,
         outcome: &mut AlertOutcome,
-    ) -> Result<(), ServeError> {
-        let app = title(&alerted.rollout);
+    ) -> Result<Option<Rollout>, ServeError> {
+        let app = title(alerted.rollout);
         let given = self
-            .order_with(alerted.rollout.id, command, None, Some(&*alerted))
+            .order_with(alerted.rollout.id, command, None, Some(alerted))
             .await;
         match given {
             Ok((rollout, changed)) => {
@@ -234,26 +244,29 @@ impl Service {
                         format!("{name}: it was acted on before, or changes nothing for {app}")
                     }),
                 }
-                alerted.rollout = rollout;
+                Ok(Some(rollout))
             }
-            Err(ServeError::Rejection(why)) => outcome.ignore(|| format!("{name}: {why}")),
-            Err(error) => return Err(error),
+            Err(ServeError::Rejection(why)) => {
+                outcome.ignore(|| format!("{name}: {why}"));
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 
     /// One notice of all alerts that only ask for one.
     async fn tell(
         &self,
-        alerted: &Alerted,
-        told: &[(&api::Alert, AlertKey)],
+        rollout: &Rollout,
+        file: &AppFile,
+        told: Vec<(&api::Alert, AlertKey)>,
         outcome: &mut AlertOutcome,
     ) -> Result<(), ServeError> {
         if told.is_empty() {
             return Ok(());
         }
-        let Alerted { rollout, file, .. } = alerted;
-        let sentence = sentence(told.iter().map(|it| it.0));
+        let (alerts, keys): (Vec<_>, Vec<_>) = told.into_iter().unzip();
+        let sentence = sentence(&alerts);
         let notices = self.telling(file, rollout, |it| it.alerted(&rollout.state, &sentence));
         let app = title(rollout);
         if notices.is_empty() {
@@ -262,7 +275,6 @@ impl Service {
             });
             return Ok(());
         }
-        let keys: Vec<AlertKey> = told.iter().map(|it| it.1.clone()).collect();
         let store = &self.rollback_store;
         match store.tell_of_alerts(rollout.id, &keys, &notices).await? {
             0 => outcome.ignore(|| format!("{app}: {sentence}, which was told before")),
@@ -293,43 +305,29 @@ fn firing<'a>(alerts: &'a [api::Alert], outcome: &mut AlertOutcome) -> Vec<&'a a
     firing
 }
 
-fn order(action: AlertAction, alert: &api::Alert, source: AlertSource<'_>) -> Command {
-    let name = name_of(alert);
-    let (order, by) = match action {
-        AlertAction::Rollback => {
-            let order = Order::Alert {
-                name,
-                detail: detail(alert),
-                fingerprint: bounded(&alert.fingerprint, text::KEY_MAX),
-            };
-            (order, source.by.to_owned())
-        }
-        AlertAction::Pause | AlertAction::Notify => (Order::Pause, format!("alert {name}")),
-    };
-    Command {
-        order,
-        by,
-        comment: None,
-        from: Some(source.address.to_string()),
+fn rollback(alert: &api::Alert) -> Order {
+    Order::Alert {
+        name: name_of(alert),
+        detail: detail(alert),
+        fingerprint: bounded(&alert.fingerprint, text::KEY_MAX),
     }
 }
 
 /// `Slow fires: p99 above 2 s; Errors fires: …; and 17 more`
-fn sentence<'a>(alerts: impl Iterator<Item = &'a api::Alert>) -> String {
-    let mut alerts = alerts.map(|it| format!("{} fires: {}", name_of(it), detail(it)));
-    let mut named: Vec<String> = alerts.by_ref().take(NAMED_MAX).collect();
-    match alerts.count() {
+fn sentence(alerts: &[&api::Alert]) -> String {
+    let fires = |it: &&api::Alert| format!("{} fires: {}", name_of(it), detail(it));
+    let mut named: Vec<String> = alerts.iter().take(NAMED_MAX).map(fires).collect();
+    match alerts.len().saturating_sub(NAMED_MAX) {
         0 => {}
         more => named.push(format!("and {more} more")),
     }
     named.join("; ")
 }
 
-/// An alert's key but for what tells it from others.
-fn key(rollout: &Rollout, receiver: &str) -> AlertKey {
+fn key(rollout: &Rollout, alert: &api::Alert, receiver: &str) -> AlertKey {
     AlertKey {
-        fingerprint: String::new(),
-        starts_at: Timestamp::UNIX_EPOCH,
+        fingerprint: bounded(&alert.fingerprint, text::KEY_MAX),
+        starts_at: alert.starts_at,
         receiver: bounded(receiver, text::KEY_MAX),
         app_id: rollout.app_id,
     }

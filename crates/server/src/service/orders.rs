@@ -39,7 +39,7 @@ impl Service {
         id: Uuid,
         command: &Command,
         guard: Option<(usize, Option<u32>)>,
-        alerted: Option<&Alerted>,
+        alerted: Option<&Alerted<'_>>,
     ) -> Result<(Rollout, bool), ServeError> {
         let back = takes_back(&command.order);
         let store = self.lane(back);

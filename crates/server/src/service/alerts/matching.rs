@@ -80,15 +80,16 @@ impl RulesByLabel {
         labels: &BTreeMap<String, String>,
     ) -> BTreeMap<usize, (usize, AlertAction)> {
         let mut first: BTreeMap<usize, (usize, AlertAction)> = BTreeMap::new();
-        let mut rules = labels
+        let places = labels
             .iter()
             .filter_map(|(name, value)| self.places.get(name)?.get(value))
-            .flatten()
-            .filter_map(|(place, index)| Some((place, index, self.rule(*place, *index)?)));
-        for (place, index, rule) in rules.by_ref().filter(|it| it.2.matches(labels)) {
-            let best = first.entry(*place).or_insert((*index, rule.action));
-            if *index < best.0 {
-                *best = (*index, rule.action);
+            .flatten();
+        for (place, index) in places {
+            let rule = self.rule(*place, *index);
+            if let Some(rule) = rule.filter(|it| it.matches(labels)) {
+                let found = (*index, rule.action);
+                let best = first.entry(*place).or_insert(found);
+                *best = found.min(*best);
             }
         }
         first
